@@ -56,7 +56,7 @@ docs: setup ## build the site from docs/, strictly, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean -d site
 
 lock: setup ## write the lock files anew; pins that still fit stay
-	$(BIN)/uv pip compile pyproject.toml --group dev --extra postgres --extra delta --extra kafka --extra iceberg \
+	$(BIN)/uv pip compile pyproject.toml --group dev --extra postgres --extra kafka --extra iceberg \
 	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements.lock \
 	  --generate-hashes --no-header --universal --python-version 3.11 --quiet -o requirements.run.lock

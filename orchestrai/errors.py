@@ -6,6 +6,7 @@
         MissingExtra               an optional package is not installed
         KeyRefused                 this home's own key may not sign what it is asked to
           ApprovalNeeded           others must sign too
+      WouldPublish                 a trial came to where something would be made; told to nobody
       StorageError                 an outside store failed (exit code 3)
         ObjectNotFound
         ObjectExists               put-if-absent lost
@@ -73,6 +74,10 @@ class ApprovalNeeded(KeyRefused):
     """Keys of other people must sign too; this home's signature is kept as a proposal."""
 
     exit_code = 1
+
+
+class WouldPublish(OrchestraiError):
+    """A trial of a stage came to where it would begin to make or to write something."""
 
 
 class StorageError(OrchestraiError):

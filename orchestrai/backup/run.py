@@ -96,6 +96,7 @@ def _model(context: RunContext, node: AssetNode[KeptModel]) -> StageReport:
         {REGISTRY: [Verdict("registry", there, message)]},
         inputs,
         {"versions": len(contents) - 1, "champion": serving.version if serving else None},
+        only_changes=True,
     )
     return keep(context, context.port(Vault), task)
 
@@ -168,6 +169,7 @@ MODEL_BACKUP: Stage[KeptModel] = Stage(
     checks=lambda model: REGISTRY_CHECKS,
     applies=lambda model: model.backup is not None,
     role="backup",
+    tried=True,
 )
 DUMP: Stage[DatabaseNode | HouseNode] = Stage(
     "dump",

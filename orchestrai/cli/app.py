@@ -27,6 +27,7 @@ from orchestrai.cli.reports import (
     cost_commands,
     doctor_commands,
     metrics_commands,
+    page_commands,
     report_commands,
     trail_commands,
 )
@@ -109,6 +110,7 @@ vault_commands.vault.command("warm")(lifecycle_commands.warm)
 app.add_typer(database_commands.backup, name="backup")
 app.add_typer(dead_letter_commands.deadletters, name="deadletters")
 proof_commands.model.command("export")(export_commands.export)
+proof_commands.model.command("page")(page_commands.model_page)
 proof_commands.model.command("list")(model_commands.list_models)
 proof_commands.model.command("rollback")(model_commands.rollback)
 proof_commands.model.command("deploy")(model_commands.deploy)

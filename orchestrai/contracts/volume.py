@@ -9,17 +9,15 @@ A history is keyed by time, not by position: a missing day must not turn a Monda
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from itertools import accumulate, islice
 
 from orchestrai.contracts.contract import VolumeRule
+from orchestrai.contracts.order_statistics import DEVIATION, deviation, median, middle_slope, running_medians
 from orchestrai.core.time.calendar import Grain, GrainName, name_of, ordinal
 from orchestrai.core.time.partition_key import alike_before
-
-if TYPE_CHECKING:
-    import numpy as np
 
 WINDOW_SEASONS = 8
 DRIFT_SEASONS = 4
@@ -99,43 +97,35 @@ def _mean7d(rule: VolumeRule, rows: int, last: Sequence[int]) -> VolumeFinding:
 
 
 def _robust(rule: VolumeRule, rows: int, now: int, earlier: Mapping[int, int], period: int) -> VolumeFinding:
-    import numpy as np
-
-    step, keys = period or 7, list(earlier)
-    count = len(keys)
+    step, times = period or 7, list(earlier)
+    count = len(times)
     if count < step:
         return _finding(rule, rows, None, 0.0, math.inf, None, count)
-    times = np.array(keys)
-    logs = np.log1p(np.array([earlier[key] for key in keys], dtype=float))
+    logs = [math.log1p(earlier[time]) for time in times]
     if count < 3 * step:
         return _short(rule, rows, now, times, logs, period)
     season = _season(times, logs, period)
-    phase = times % period if period else np.zeros(count, dtype=int)
-    flat = logs - season[phase]
+    flat = [log - season[time % (period or 1)] for time, log in zip(times, logs, strict=True)]
     level, drift = _level(times, flat, now, step)
-    expected = math.expm1(level + drift + float(season[now % period if period else 0]))
-    scale = _scale(times, flat, step, max(expected, 1.0))
-    z = (math.log1p(rows) - math.log1p(max(expected, 0.0))) / scale
+    expected = math.expm1(level + drift + season[now % (period or 1)])
+    scale = _scale(flat, step, max(expected, 1.0))
     center = math.log1p(max(expected, 0.0))
+    z = (math.log1p(rows) - center) / scale
     low = min(expected * (1 - rule.threshold), math.expm1(center - BELOW * rule.z * scale))
     high = max(expected * (1 + rule.threshold), math.expm1(center + ABOVE * rule.z * scale))
     return _finding(rule, rows, expected, max(low, 0.0), high, z, count)
 
 
-def _short(rule: VolumeRule, rows: int, now: int, times: Any, logs: Any, period: int) -> VolumeFinding:
+def _short(rule: VolumeRule, rows: int, now: int, times: Sequence[int], logs: Sequence[float], period: int) -> VolumeFinding:
     """A young history: compare with the last one or two of the same season, as widely as the few points scatter."""
-    import numpy as np
-
-    step = period or 7
-    same = logs[times % period == now % period] if period else logs
-    same = same if len(same) else logs
-    expected = math.expm1(float(np.median(same[-2:]) if len(logs) >= 2 * step else same[-1]))
-    before = {int(time): float(log) for time, log in zip(times, logs, strict=True)}
-    steps = [before[time] - before[time - step] for time in before if time - step in before]
+    step, before = period or 7, dict(zip(times, logs, strict=True))
+    same = [log for time, log in before.items() if time % (period or 1) == now % (period or 1)] or logs
+    expected = math.expm1(median(same[-2:]) if len(logs) >= 2 * step else same[-1])
+    steps = [log - before[time - step] for time, log in before.items() if time - step in before]
     if len(steps) >= 3:
-        ratio, least = rule.z * 1.4826 * float(np.median(np.abs(steps))), LEAST_RATIO
+        ratio, least = rule.z * DEVIATION * median(list(map(abs, steps))), LEAST_RATIO
     else:
-        ratio, least = rule.z * 1.4826 * float(np.median(np.abs(logs - np.median(logs)))), FIRST_RATIO
+        ratio, least = rule.z * deviation(logs), FIRST_RATIO
     ratio = min(max(math.exp(min(ratio, 10.0)), least), MOST_RATIO)
     return _finding(rule, rows, expected, expected / ratio, expected * ratio, None, len(logs))
 
@@ -143,43 +133,29 @@ def _short(rule: VolumeRule, rows: int, now: int, times: Any, logs: Any, period:
 LEAST_RATIO, FIRST_RATIO, MOST_RATIO = 1.25, 1.5, 2.4
 
 
-def _season(times: Any, logs: Any, period: int) -> "np.ndarray[Any, Any]":
+def _season(times: Sequence[int], logs: Sequence[float], period: int) -> list[float]:
     """One additive factor per phase of the period, zero-mean over the phases seen."""
-    import numpy as np
-
     if not period:
-        return np.zeros(1)
-    half = period // 2
-    left = np.searchsorted(times, times - half)
-    right = np.searchsorted(times, times + half, side="right")
-    sums = np.concatenate([[0.0], np.cumsum(logs)])
-    around = (sums[right] - sums[left]) / (right - left)
-    factors = np.full(period, np.nan)
-    for phase in np.unique(times % period):
-        factors[phase] = np.median((logs - around)[times % period == phase])
-    factors -= np.nanmean(factors)
-    season: np.ndarray[Any, Any] = np.nan_to_num(factors)
-    return season
+        return [0.0]
+    half, sums = period // 2, [0.0, *accumulate(logs)]
+    errors: dict[int, list[float]] = {}
+    for time, log in zip(times, logs, strict=True):
+        left, right = bisect_left(times, time - half), bisect_right(times, time + half)
+        errors.setdefault(time % period, []).append(log - (sums[right] - sums[left]) / (right - left))
+    factors = {phase: median(found) for phase, found in errors.items()}
+    center = math.fsum(factors.values()) / len(factors)
+    return [factors.get(phase, center) - center for phase in range(period)]
 
 
-def _level(times: Any, flat: Any, now: int, step: int) -> tuple[float, float]:
+def _level(times: Sequence[int], flat: Sequence[float], now: int, step: int) -> tuple[float, float]:
     """The median of the last season, and how far the drift has carried it from there to `now`."""
-    import numpy as np
-
-    last = slice(-step, None)
-    recent = times >= now - DRIFT_SEASONS * step
-    t, y = times[recent], flat[recent]
-    gap = t[None, :] - t[:, None]
-    pairs = gap >= step
-    slope = float(np.median((y[None, :] - y[:, None])[pairs] / gap[pairs])) if pairs.any() else 0.0
-    return float(np.median(flat[last])), slope * float(now - np.median(times[last]))
+    recent = bisect_left(times, now - DRIFT_SEASONS * step)
+    slope = middle_slope(times[recent:], flat[recent:], step)
+    return median(flat[-step:]), slope * (now - median(times[-step:]))
 
 
-def _scale(times: Any, flat: Any, step: int, expected: float) -> float:
+def _scale(flat: Sequence[float], step: int, expected: float) -> float:
     """The usual one-step error, never below what counting alone would scatter."""
-    import numpy as np
-
-    windows = np.lib.stride_tricks.sliding_window_view(flat[:-1], step)
-    errors = flat[step:] - np.median(windows, axis=-1)
-    mad = 1.4826 * float(np.median(np.abs(errors - np.median(errors))))
-    return max(mad, 1.0 / math.sqrt(expected), FLOOR)
+    usual = running_medians(flat[:-1], step)
+    errors = [value - before for value, before in zip(flat[step:], usual, strict=True)]
+    return max(deviation(errors), 1.0 / math.sqrt(expected), FLOOR)

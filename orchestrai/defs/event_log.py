@@ -34,6 +34,8 @@ from dagster._serdes import ConfigurableClassData, serialize_value
 from sqlalchemy import Connection, CursorResult, Engine, StaticPool, event
 from sqlalchemy.exc import OperationalError
 
+from orchestrai.defs.platform.sqlite_storage import tables_alone
+
 KEPT_ENGINES = 8
 # events that are written at once
 BATCH = 200
@@ -60,7 +62,10 @@ class EventLog(SqliteEventLogStorage):
         self._unshared: list[EventLogEntry] = []
         self._gathering = threading.Lock()
         self._together = 0
-        super().__init__(base_dir, inst_data)
+        self._making = True
+        with tables_alone(base_dir):
+            super().__init__(base_dir, inst_data)
+        self._making = False
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> "EventLog":
@@ -243,7 +248,9 @@ class EventLog(SqliteEventLogStorage):
         event.listen(engine, "connect", _sync_at_checkpoints)
         if shard not in self._initialized_dbs:
             if shard == INDEX_SHARD_NAME or not self._made_like_index(shard):
-                self._initdb(engine)
+                # the lock is held already while this storage itself is made
+                with nullcontext() if self._making else tables_alone(self._base_dir):
+                    self._initdb(engine)
             self._initialized_dbs.add(shard)
         self._engines[shard] = engine
         if len(self._engines) > KEPT_ENGINES:

@@ -22,6 +22,7 @@ from orchestrai.features.completeness.incomplete_windows import (
 from orchestrai.features.completeness.lacking import DatasetState, Lacks, Reason
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Engine, Query, Source, Spine
+from orchestrai.features.engines.neighbours import Neighbours, side_by_side
 from orchestrai.features.feature_table import KeyWatch, rule_verdicts, summarize, write_files
 from orchestrai.features.incremental.slices import Mend, digests, slices_of, write_slices
 from orchestrai.features.incremental.tail import Tail, find_tail
@@ -54,6 +55,20 @@ class PartitionRuns:
     going_on: Mapping[str, Continuation] = field(default_factory=dict)
     states: Mapping[str, DatasetState] = field(default_factory=dict)
     why: Callable[[Lacks], Mapping[str, Reason]] = lambda lacks: {}
+    together: Neighbours | None = None
+
+    def side_by_side(self, tasks: Sequence[Task], scratch: Path) -> "PartitionRuns":
+        """The same, with those of these tasks in one query that have no rows at hand and give the same rows so."""
+        alone = [task for task in tasks if task.key not in self.going_on]
+
+        def query(task: Task) -> Query:
+            return Query(
+                self.view, {name: self._source(name, task, Tail(), scratch) for name in self.view.tables}, keep=task.keep
+            )
+
+        return replace(
+            self, together=Neighbours(self.engine, query, side_by_side(self.view, self.engine, self.opened, alone))
+        )
 
     def partition(self, task: Task, mended: Mend | None, folder: Path) -> list[Verdict]:
         """Stage one partition; returns its verdicts."""
@@ -70,8 +85,8 @@ class PartitionRuns:
                 tail, rows = continued.tail, nullcontext(iter(continued.batches))
             else:
                 tail = self._tail(todo, folder, stack)
-                sources = {name: self._source(name, todo, tail, folder) for name in view.tables}
-                rows = self.engine.run(Query(view, sources, spine, todo.keep, spec.files_every))
+                ahead = self.together.rows(todo) if self.together is not None and mended is None else None
+                rows = nullcontext(ahead) if ahead is not None else self._queried(todo, tail, spine, folder)
             kept = mended.kept if mended is not None else ()
             watch = KeyWatch(view.key, view.entity, rows=sum(entry.rows for entry in kept))
             every = spec.files_every
@@ -99,6 +114,16 @@ class PartitionRuns:
             verdicts += checked._warnings(task, spec, paths, spine, folder)
             shutil.rmtree(folder)
         return verdicts
+
+    def _queried(
+        self, task: Task, tail: Tail, spine: Spine | None, folder: Path
+    ) -> AbstractContextManager[Iterator[pa.RecordBatch]]:
+        """The rows of a task by a query of its own."""
+        view, spec = self.view, self.view.spec
+        sources = {name: self._source(name, task, tail, folder) for name in view.tables}
+        return self.engine.run(
+            Query(view, sources, spine, task.keep, spec.files_every if isinstance(spec, FeatureViewSpec) else None)
+        )
 
     def _reading(self, task: Task, stack: ExitStack) -> "PartitionRuns":
         """The same, with all files that a task reads at hand."""

@@ -161,7 +161,7 @@ def _bound(tables: Sequence[ViewFiles], engine: DuckDbEngine | None, back: Seque
     with (engine or DuckDbEngine()).connect() as workspace:
         for number, table in enumerate(tables):
             if table.files:
-                _require_columns(table)
+                require_columns(table)
                 columns = "*" + (f", {_reach(number, table.view, back[number])}" if back and back[number] else "")
                 rows = f"SELECT {columns} FROM read_parquet({workspace.paths(table.files)})"
                 workspace.connection.execute(f"CREATE OR REPLACE TEMP VIEW f{number} AS {rows}")
@@ -181,7 +181,8 @@ def _times(number: int, table: ViewFiles, rows: int) -> list[str]:
     return [f"{taken} AS {TAKEN}{number}", f"{f'f{number}.{REACH}{number}' if rows else taken} AS {REACH}{number}"]
 
 
-def _require_columns(table: ViewFiles) -> None:
+def require_columns(table: ViewFiles) -> None:
+    """Raises FeatureViewError for a column that the view's files lack."""
     view, stored = table.view, pq.read_schema(table.files[0]).names
     missing = [name for name in (*view.entity, view.time, *view.features) if name not in stored]
     if missing:

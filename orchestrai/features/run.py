@@ -29,7 +29,6 @@ from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.staleness.current_partitions import judged_today, with_unchanged
 from orchestrai.features.staleness.recompute import to_compute
 from orchestrai.features.staleness.stale_features import FeatureStaleness, judged, stale_features
-from orchestrai.features.table_formats import require_delta, shared, write_delta
 from orchestrai.features.views.column_lineage import COLUMNS, recorded_columns
 from orchestrai.features.views.declared_checks import declared_checks
 from orchestrai.features.views.view import FeatureView
@@ -72,9 +71,8 @@ def compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: E
     """Compute partitions of a view and publish them, of a dimension those of each value by themselves: those asked for, and as declared
     others that changed inputs have made stale.
 
-    Idempotent: a partition whose input roots, view and code version are unchanged is reported and left as it is. A declared
-    Delta table is brought to what is then published, also after a run that ended between the two. A folder for tails makes no
-    other difference than to time.
+    Idempotent: a partition whose input roots, view and code version are unchanged is reported and left as it is. A folder for tails
+    makes no other difference than to time.
     Raises FeatureViewError, NotReceipted, IntegrityError; nothing is published then, of a dimension nothing of that value.
     """
     return together([_compute(context, view, one, engine) for one in _of_each_value(context.ledger, view, task)])
@@ -96,8 +94,6 @@ def _of_each_value(ledger: Ledger, view: FeatureView, task: FeatureTask) -> list
 
 
 def _compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: Engine | None) -> StageReport:
-    if _delta(view):
-        require_delta()
     ledger, asset, tails = context.ledger, task.asset, task.tails
     engine = engine or DuckDbEngine()
     local = engine if isinstance(engine, DuckDbEngine) else DuckDbEngine()
@@ -143,8 +139,9 @@ def _compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: 
                 going_on,
                 states,
                 Reasons(ledger, task.declared, tuple(states.values())).of,
-            )
+            ).side_by_side([one for one in todo if one.key not in mends], Path(scratch))
             for number, one in enumerate(todo):
+                context.begin(f"{asset}@{one.key}")
                 context.told(f"{asset} {one.key}", number, len(todo))
                 verdicts[one.key] = run.partition(one, mends.get(one.key), Path(scratch) / f"{number:06d}")
             meter.read = sum(path.stat().st_size for part in files.values() for paths in part.values() for path in paths)
@@ -178,9 +175,6 @@ def _compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: 
     report = replace(report, facts=facts)
     judged_table = judged_today(ledger, PRODUCER, view, current, unchanged, facts)
     report = with_unchanged(report, judged_table, unchanged, facts)
-    if _delta(view) and report.version is not None:
-        version = write_delta(ledger, view, asset=asset, table=_delta(view))
-        report = replace(report, facts={**report.facts, "delta_version": version})
     return report
 
 
@@ -200,10 +194,6 @@ def _states(task: FeatureTask, opened: Inputs, todo: Sequence[Task], *, rows: bo
 def code_of(view: FeatureView) -> str:
     """What makes a partition of a view, as its manifest notes it: the layout, the definition, and the code of this stage."""
     return f"{LAYOUT} {view.hash} {PRODUCER.code}"
-
-
-def _delta(view: FeatureView) -> str:
-    return view.spec.delta if isinstance(view.spec, FeatureViewSpec) else ""
 
 
 @dataclass(frozen=True)
@@ -254,7 +244,7 @@ def _parameters(view: FeatureView, engine: Engine) -> dict[str, JsonValue]:
 
 
 def _run(context: RunContext, node: AssetNode[DeclaredView], partitions: Sequence[str]) -> StageReport:
-    """A feature table, then what is kept beside it: online rows and shared tables."""
+    """A feature table, then the online rows that are kept beside it."""
     subject, ledger = node.subject, context.ledger
     view, like = subject.view, subject.partitioned_like
     missing: tuple[PartitionOutcome, ...] = ()
@@ -273,6 +263,8 @@ def _run(context: RunContext, node: AssetNode[DeclaredView], partitions: Sequenc
     engine = engines.embedded() if view.python is not None else engines.choose(view.spec.engine, size)
     report = compute(context, view, task, engine)
     if isinstance(view.spec, FeatureViewSpec):
+        if view.spec.online:
+            context.begin(f"what is kept beside {node.asset}")
         if view.spec.online and report.version is not None:
             from orchestrai.features.by_key.online import online_path, update_online
 
@@ -281,7 +273,6 @@ def _run(context: RunContext, node: AssetNode[DeclaredView], partitions: Sequenc
             done = update_online(ledger, view, asset=node.asset, path=path, stale=flags_of(stale))
             facts = {**report.facts, "online_entities": done.entities, "online_version": done.version}
             report = replace(report, facts=facts)
-        report = shared(ledger, report, view.spec.share, context.home / "tables")
     report = with_outcomes(report, missing)
     return settle(report, like, partitions) if like is not None else report
 
@@ -303,4 +294,5 @@ FEATURES = Stage(
     definition=lambda subject: subject.view.hash,
     stale=lambda context, node, above: stale_features(context.ledger, node.subject, code_of(node.subject.view), above),
     proven=True,
+    tried=True,
 )

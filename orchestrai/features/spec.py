@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from orchestrai.core.former_names import first_name
 from orchestrai.core.time.duration_cron import Duration
 from orchestrai.core.time.partition_key import time_part
-from orchestrai.core.yaml.declaration import Declaration, FormerNames
+from orchestrai.core.yaml.declaration import SHARED, Declaration, FormerNames, require_moved
 
 ARRIVAL = "arrival"
 _IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -113,10 +113,8 @@ class FeatureViewSpec(_Query):
 
     `from` lists datasets of this pipeline (`orders`) or of another (`churn/orders`); in SQL each is a table named by its
     last part. An as-of view also reads `spine(<entity>, as_of)`. `files_every` cuts each partition of a row-level view into files
-    of that much event time, so that new rows rewrite only the files from theirs on. `delta` is the path or URL of a Delta table
-    that follows the feature table; `online` keeps the newest features of each entity where a client reads them by key;
-    `share` registers the table's own files as a Delta or Iceberg table. `recompute: list` leaves partitions that late data made stale to
-    whoever asks for them.
+    of that much event time, so that new rows rewrite only the files from theirs on. `online` keeps the newest features of each
+    entity where a client reads them by key. `recompute: list` leaves partitions that late data made stale to whoever asks for them.
 
     Instead of `sql`, `python: module:function` names a function over Arrow (or `over: pandas`) tables in the pipeline's folder; its
     columns are declared in `outputs` (Spark SQL types), and a row-level one says how far it looks back. It runs on this machine only.
@@ -136,10 +134,13 @@ class FeatureViewSpec(_Query):
     lookback: Lookback | None = None
     checks: FeatureChecks = Field(default_factory=FeatureChecks)
     files_every: Annotated[Duration, Field(ge=timedelta(minutes=1))] | None = None
-    delta: str = ""
     online: bool = False
-    share: tuple[Literal["delta", "iceberg"], ...] = ()
     recompute: Annotated[Recompute, BeforeValidator(_recompute)] = Recompute()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shared_elsewhere(cls, value: Any) -> Any:
+        return require_moved(value, {"share": SHARED, "delta": SHARED})
 
     @model_validator(mode="after")
     def _one_text(self) -> "FeatureViewSpec":

@@ -344,4 +344,5 @@ TRAINING_SET = Stage(
     definition=_definition,
     stale=lambda context, node, above: stale_training_set(context.ledger, node.subject, PRODUCER.code, above),
     proven=True,
+    tried=True,
 )

@@ -9,7 +9,7 @@ from orchestrai.core.verdict import CheckInfo
 from orchestrai.ingest.anomaly.hold_audit import hold_check
 from orchestrai.ingest.incremental import follow
 from orchestrai.ingest.keys.key_audit import key_check
-from orchestrai.ingest.ports import LandedDataset, SparkSession
+from orchestrai.ingest.ports import LandedDataset
 from orchestrai.ingest.run import ingest
 from orchestrai.ingest.sources.landing import open_landing, require_landing
 from orchestrai.ingest.spec import DatasetTask
@@ -18,7 +18,11 @@ from orchestrai.stage.context import RunContext
 from orchestrai.stage.outcomes import settle
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.storage.base import Store
+from orchestrai.storage.spread.spark_session import SparkSession
 
+RECONCILED = CheckInfo(
+    "reconciled", True, "As many rows were read as the source counts in the window, asked again in the same snapshot."
+)
 _KINDS = {"objects": "file", "stream": "stream", "http": "api", "sql": "sql"}
 
 
@@ -53,7 +57,8 @@ def _checks(dataset: LandedDataset) -> list[CheckInfo]:
     """Those of the contract, with its keys across partitions; whether a partition is an ordinary one, where partitions are read whole."""
     contract, grain = dataset.contract, dataset.grain
     whole = () if dataset.source.positioned else hold_check(contract, grain)
-    return [*check_names(contract), *key_check(contract, grain), *whole]
+    counted = (RECONCILED,) if dataset.source.kind == "sql" and dataset.source.sql.reconcile else ()
+    return [*check_names(contract), *key_check(contract, grain), *whole, *counted]
 
 
 def _after_landing(dataset: LandedDataset) -> tuple[str, ...]:
@@ -86,6 +91,7 @@ RAW_EVENTS = Stage(
     grain=_grain,
     gate=True,
     verbatim=True,
+    tried=True,
 )
 DEAD_LETTERS = Stage(
     "dead_letters",

@@ -118,6 +118,7 @@ def follow(context: RunContext, task: DatasetTask) -> StageReport:
     of the task's partitions that is due and for each that was fed. Raises StorageError, IntegrityError, ConcurrentCommit, ConfigError.
     """
     require_same_cut(context.ledger.find(task.asset), task.grain)
+    context.begin(f"what {task.asset} is read on from")
     with Meter() as meter:
         reports = list(_batches(context, task))
         cost = meter.cost()

@@ -1,7 +1,5 @@
-"""What ingest asks of others: a declared dataset, a source read on from a position, a Spark session where a partition is large."""
+"""What ingest asks of others: a declared dataset, a source read on from a position."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from orchestrai.core.canonical import JsonValue
@@ -21,13 +19,6 @@ class LandedDataset(Partitioned, Protocol):
     def source(self) -> SourceSpec:
         """Where it lands and how it is read."""
         ...
-
-
-@dataclass(frozen=True)
-class SparkSession:
-    """A session of Spark, opened when it is first asked for."""
-
-    open: Callable[[], object]
 
 
 class Batch(Protocol):

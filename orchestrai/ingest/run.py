@@ -79,6 +79,7 @@ def ingest(
         dead = ledger.find(asset_of(asset)) if sealing else None
         history = Overlay[int](intake.dataset.partitions if intake.dataset else None, attrgetter("rows"))
         for key in task.partitions if source.kind == "http" else ():
+            context.begin(f"what an API has for {asset}@{key}")
             pull_http(source, landing, key, grain, now)
         present = landed(landing, source, grain, task.partitions)
         done: list[Partition] = []
@@ -91,6 +92,8 @@ def ingest(
         for number, key in enumerate(todo):
             context.told(f"{asset}@{key}", number, len(todo))
             opened.close()
+            if present.objects[key] or contract.closed.due(key, grain):
+                context.begin(f"{asset}@{key}")
             gathered = intake.gather(key, present.objects[key], recover=recover)
             part = Partition(key, list(gathered.arrivals), repeats=gathered.repeats)
             denied = intake.copies.denied.get(key, [])

@@ -98,6 +98,7 @@ class SqlOptions(Declaration):
 
     `watermark` is the contract's column that grows with every change, the event time where none is named; `overlap` (or
     `overlap_ids`, of a numeric one) must be longer than the longest writing transaction. `key` replaces the contract's primary key.
+    With `reconcile` the source counts the rows of the window that was read, in the same snapshot; another number refuses them.
     """
 
     table: str = ""
@@ -111,6 +112,7 @@ class SqlOptions(Declaration):
     limit_rows: Annotated[int, Field(ge=1)] = 1_000_000
     statement_timeout: Duration = timedelta(minutes=30)
     retries: Annotated[int, Field(ge=0, le=20)] = 3
+    reconcile: Annotated[bool, Field(description="the source counts again what was read; another number refuses it")] = False
 
 
 class NotificationOptions(Declaration):

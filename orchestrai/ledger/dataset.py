@@ -19,7 +19,6 @@ from orchestrai.ledger.manifest import (
     FileEntry,
     PartitionEntry,
     PartitionManifest,
-    decode_partition,
 )
 from orchestrai.ledger.receipt import Receipt
 
@@ -124,7 +123,7 @@ class Dataset:
     def _files(self, partition: str, admission: Admission | None) -> PartitionManifest:
         entry = self._entry(partition)
         self._receipt(partition, admission)
-        manifest = decode_partition(self.ledger.blob("manifests", entry.manifest))
+        manifest = self.ledger.partition(entry.manifest)
         if manifest.root != entry.root or manifest.partition != partition:
             raise IntegrityError(
                 f"expected the files of {self.asset}@{partition} to give {entry.root}, found {manifest.root}"

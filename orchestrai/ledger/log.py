@@ -13,7 +13,7 @@ from orchestrai.ledger.decisions.skips import Skips, skips_in
 from orchestrai.ledger.decisions.standing import standing_head
 from orchestrai.ledger.format.dataset_pages import DatasetPages
 from orchestrai.ledger.heads import Head, has_head, last_number
-from orchestrai.ledger.manifest import FileEntry, blob_key, read_blob, sha256_hex
+from orchestrai.ledger.manifest import FileEntry, PartitionManifest, blob_key, decode_partition, read_blob, sha256_hex
 from orchestrai.ledger.receipt import Receipt, open_receipt
 from orchestrai.ledger.signing import Keyring, Signer, rules_of
 from orchestrai.storage.base import Store, put_absent
@@ -28,10 +28,14 @@ _READ: ContextVar[dict[tuple[int, str], Head | Recalls | None] | None] = Context
 _RECALLS = "\0recalls"
 # pages of manifests that were read since, which lie under their own hash: opened again, a dataset reads what is new in it
 _PAGES: ContextVar[dict[tuple[int, str], DatasetPages] | None] = ContextVar("_PAGES", default=None)
+# and lists of files, by the same name
+_LISTS: ContextVar[dict[tuple[int, str], PartitionManifest] | None] = ContextVar("_LISTS", default=None)
 
 
 # so many receipts are remembered: a process that stays makes some thousands a day
 _RECEIPTS = 8192
+# so many lists of files: one may have thousands
+_MOST_LISTS = 256
 
 
 class Log:
@@ -75,6 +79,7 @@ class Log:
         """For one stage: each asset's head and the recalls are read once. Commits read anew, and what they publish is seen."""
         token = _READ.set({}) if _READ.get() is None else None
         kept = _PAGES.set({}) if _PAGES.get() is None else None
+        lists = _LISTS.set({}) if _LISTS.get() is None else None
         try:
             yield
         finally:
@@ -82,6 +87,8 @@ class Log:
                 _READ.reset(token)
             if kept is not None:
                 _PAGES.reset(kept)
+            if lists is not None:
+                _LISTS.reset(lists)
 
     def forget(self) -> None:
         """Read heads and recalls anew from here on."""
@@ -226,6 +233,16 @@ class Log:
         """The pages of an asset's manifests; within a stage each is read once."""
         pages, kept = DatasetPages(asset, lambda digest: self.blob("manifests", digest)), _PAGES.get()
         return pages if kept is None else kept.setdefault((id(self), asset), pages)
+
+    def partition(self, digest: str) -> PartitionManifest:
+        """A partition's list of files; within a stage each is read once."""
+        kept = _LISTS.get()
+        manifest = kept.get((id(self), digest)) if kept is not None else None
+        if manifest is None:
+            manifest = decode_partition(self.blob("manifests", digest))
+            if kept is not None and len(kept) < _MOST_LISTS:
+                kept[id(self), digest] = manifest
+        return manifest
 
     def blob(self, kind: str, digest: str) -> bytes:
         """A content-addressed record, its hash checked; raises MissingObject, DigestMismatch."""

@@ -14,7 +14,7 @@ from orchestrai.ledger.format.dataset_pages import DatasetPages, encode_page
 from orchestrai.ledger.heads import Action, Head, append_head
 from orchestrai.ledger.log import Log
 from orchestrai.ledger.log_replica import copy_head, copy_missing_heads
-from orchestrai.ledger.manifest import PartitionEntry, PartitionManifest, decode_partition
+from orchestrai.ledger.manifest import PartitionEntry, PartitionManifest
 from orchestrai.ledger.receipt import Receipt
 
 MAX_ATTEMPTS = 100
@@ -178,7 +178,7 @@ def _lies_there(log: Log, base: Mapping[str, PartitionEntry], wanted: Mapping[st
     Those of the lake, that is: what a snapshot names lies in the vault, in pieces, and is proven there.
     """
     for key in wanted:
-        files = decode_partition(log.blob("manifests", base[key].manifest)).files
+        files = log.partition(base[key].manifest).files
         if not as_recorded(log, [file for file in files if file.store == "lake"]):
             return False
     return True

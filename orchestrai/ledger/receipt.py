@@ -5,7 +5,7 @@ Merkle roots and not hashes of a file's bytes, so that their digests are named `
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,6 +137,40 @@ class Receipt:
         return override if override is not None and override.covers(self.asset, partition, root, ()) else None
 
 
+class ReadVerdicts(Mapping[str, tuple[Verdict, ...]]):
+    """The verdicts of a receipt as they stand in it, each partition's read when it is asked for.
+
+    The receipt of a backfill has some thousands of partitions, of which a step mostly asks for one. Raises NotReceipted for a
+    verdict that is none, when it is asked for.
+    """
+
+    def __init__(self, bodies: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        self._bodies = bodies
+        self._read: dict[str, tuple[Verdict, ...]] = {}
+
+    def __getitem__(self, partition: str) -> tuple[Verdict, ...]:
+        verdicts = self._read.get(partition)
+        if verdicts is None:
+            try:
+                verdicts = tuple(Verdict(**body) for body in self._bodies[partition])
+            except TypeError as exc:
+                raise NotReceipted(
+                    f"expected verdicts on {partition} in its receipt, found something else ({exc}): materialize it again",
+                    partition=partition,
+                ) from exc
+            self._read[partition] = verdicts
+        return verdicts
+
+    def __contains__(self, partition: object) -> bool:
+        return partition in self._bodies
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._bodies)
+
+    def __len__(self) -> int:
+        return len(self._bodies)
+
+
 def open_receipt(envelope: bytes, keyring: Keyring) -> Receipt:
     """Verify and read a receipt; raises SignatureInvalid, UnknownFormatVersion, NotReceipted."""
     statement = json.loads(keyring.open(STATEMENT_TYPE, envelope))
@@ -159,7 +193,7 @@ def open_receipt(envelope: bytes, keyring: Keyring) -> Receipt:
         materials=tuple(Material(**material) for material in body["materials"]),
         code_version=body["code_version"],
         parameters=body["parameters"],
-        verdicts={key: tuple(Verdict(**v) for v in verdicts) for key, verdicts in body["verdicts"].items()},
+        verdicts=ReadVerdicts(body["verdicts"]),
         cost=Cost(**body["cost"]),
         facts=body["facts"],
         overrides=_overrides(body.get("overrides", {})),

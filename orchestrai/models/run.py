@@ -16,6 +16,7 @@ from orchestrai.stage.making import unless_it_stands
 from orchestrai.stage.outcomes import with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Places, StalePartition, stale_by_receipt
+from orchestrai.storage.spread.spark_session import SparkSession
 
 if TYPE_CHECKING:
     from orchestrai.models.staleness.stale_predictions import Scored
@@ -44,7 +45,10 @@ def _candidate(context: RunContext, node: Node, partitions: Sequence[str]) -> St
     def made(noted: Mapping[str, JsonValue]) -> StageReport:
         from orchestrai.models.training import train
 
-        return train(ledger, spec, training_set=assets.training_set, asset=assets.candidate, noted=noted)
+        on_spark = spec.train_on is not None and spec.train_on.spark is not None
+        # the session that the settings name, as every stage on Spark has it
+        spark = context.port(SparkSession).open if on_spark else None
+        return train(ledger, spec, training_set=assets.training_set, asset=assets.candidate, noted=noted, spark=spark)
 
     return unless_it_stands(context, candidate_making(ledger, spec, assets), made)
 
@@ -193,6 +197,7 @@ CANDIDATE = Stage(
     proven=True,
     rowless=True,
     stale=_stale_candidate,
+    tried=True,
 )
 EVALUATION = Stage(
     "evaluation",
@@ -205,6 +210,7 @@ EVALUATION = Stage(
     checks=_evaluation_checks,
     proven=True,
     rowless=True,
+    tried=True,
 )
 CHAMPION = Stage(
     "champion",
@@ -217,6 +223,7 @@ CHAMPION = Stage(
     checks=lambda model: CHAMPION_CHECKS,
     proven=True,
     rowless=True,
+    tried=True,
 )
 DEPLOYMENT = Stage(
     "deployment",
@@ -240,4 +247,5 @@ PREDICTIONS = Stage(
     deps=lambda model: (model.asset("champion"), *(view.asset for view in model.views)),
     checks=lambda model: PREDICTION_CHECKS,
     stale=_stale_predictions,
+    tried=True,
 )

@@ -50,11 +50,13 @@ def train(
     asset: str,
     progress: Progress | None = None,
     noted: Mapping[str, JsonValue] | None = None,
+    spark: Callable[[], object] | None = None,
 ) -> StageReport:
     """Train a candidate on the training part of `training_set` and register it under `asset`.
 
     Deterministic: the same training set version and views, recipe, code and library versions give the same version. Raises ModelError
     when the rows cannot make a model; nothing is published then and the champion keeps serving. The receipt carries what is `noted`.
+    `spark` opens the session of `train_on.spark`, the active one where it is not given.
     """
     tell = progress or quiet
     with Meter() as meter:
@@ -68,7 +70,7 @@ def train(
         tell(f"{len(parts.train)} of {len(rows)} rows train, {len(rows.columns)} features")
         train_rows = rows.take(parts.train)
         check_learnable(spec, train_rows)
-        model, facts = fit_declared(spec, rows, parts.train, train_rows)
+        model, facts = fit_declared(spec, rows, parts.train, train_rows, spark)
         tell(f"trained {spec.estimator.kind} {facts}")
         described = describe_model(spec, train_rows, parts, model, {"asset": source.asset, "version": source.version}, facts)
         info = replace(described, views=learned.views)
@@ -139,8 +141,10 @@ def _who_matters(spec: ModelSpec) -> bool:
     )
 
 
-def fit_declared(spec: ModelSpec, rows: Rows, train_places: Any, train_rows: Rows) -> tuple[Estimation, dict[str, Any]]:
-    """Fit where the declaration says: in this process, or elsewhere."""
+def fit_declared(
+    spec: ModelSpec, rows: Rows, train_places: Any, train_rows: Rows, spark: Callable[[], object] | None = None
+) -> tuple[Estimation, dict[str, Any]]:
+    """Fit where the declaration says: in this process, or elsewhere; on Spark in the session that `spark` opens."""
     params = spec.estimator.xgboost
     if spec.train_on is None or params is None:
         return fit(spec, rows, train_places, train_rows)
@@ -148,15 +152,15 @@ def fit_declared(spec: ModelSpec, rows: Rows, train_places: Any, train_rows: Row
     if params.early_stopping_rounds:
         fit_places, stop_places = stopping_rows(rows, spec, train_places)
     stop = rows.take(stop_places) if stop_places is not None else None
-    trees, job = _trainer(spec.train_on).train(spec.first_name, params, spec.task, rows.take(fit_places), stop)
+    trees, job = _trainer(spec.train_on, spark).train(spec.first_name, params, spec.task, rows.take(fit_places), stop)
     return trees, {"rounds": trees.booster.num_boosted_rounds(), "job": job.as_json()}
 
 
-def _trainer(where: TrainOn) -> Trainer:
+def _trainer(where: TrainOn, spark: Callable[[], object] | None) -> Trainer:
     if where.spark is not None:
         from orchestrai.models.estimators.xgboost_on_spark import SparkTrainer
 
-        return SparkTrainer(where.spark)
+        return SparkTrainer(where.spark, session=spark) if spark is not None else SparkTrainer(where.spark)
     if where.sagemaker is not None:
         from orchestrai.models.remote.sagemaker import SageMakerTrainer
 

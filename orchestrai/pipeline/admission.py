@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrai.contracts.anomaly.ordinary import ORDINARY
 from orchestrai.contracts.checks import check_names
 from orchestrai.core.identity import Clock
+from orchestrai.core.tree.paged_tree import PagedTree
 from orchestrai.errors import NotReceipted
 from orchestrai.ledger.dataset import Dataset, dataset_at
 from orchestrai.ledger.heads import Head
@@ -22,6 +23,7 @@ from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.settings import Settings
 from orchestrai.stage.contract_record import CONTRACT_RULES, contract_of, rules_digest
 from orchestrai.stage.stage import AssetNode
+from orchestrai.vault.format.tree_pages import Tree
 from orchestrai.vault.run import VERSION_CHECK
 from orchestrai.vault.vault import Vault
 
@@ -34,6 +36,8 @@ _OLDEST = ("schema", "row_volume", "values")
 _BROUGHT_BACK = ("golden_rows",)
 # how many entries before the moment of a receipt are looked at for what it read
 _NEAR = 8
+# up to so many partitions are looked up in a snapshot one by one
+_FEW = 16
 _AGAIN = "materialize it again from its inputs"
 _BACK = "put another in its place: `orchestrai model rollback`, or train and promote again"
 
@@ -55,7 +59,9 @@ class Admission:
         self._ancestors: set[tuple[str, str]] = set()
         self._inputs_admitted: set[str] = set()
         # trees of the newest snapshots, and what all that count hold, by dataset
-        self._newest: dict[str, list[Mapping[str, Any]]] = {}
+        self._newest: dict[str, list[Tree]] = {}
+        self._looked_up: dict[str, int] = {}
+        self._common: dict[str, Mapping[str, str]] = {}
         self._roots: dict[str, dict[str, set[str]]] = {}
         self._whole: set[str] = set()
         self._gates_by_contract: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -123,7 +129,7 @@ class Admission:
             root, snapshot = dataset.partitions[partition].root, subject.asset("snapshot")
             if not any(ref.asset == snapshot and ref.partitions.get(partition) == root for ref in receipt.inputs):
                 raise _refused(where, f"{snapshot} at {root} as its input", _listed(receipt))
-            self._require_in_vault(subject, {partition: root}, where)
+            self._require_in_vault(dataset.ledger, subject, {partition: root}, where)
             return
         digest = dataset.partitions[partition].receipt
         if digest in self._inputs_admitted:
@@ -164,7 +170,7 @@ class Admission:
         if node is None:
             raise _refused(where, "declared assets as its inputs", ref.asset)
         if node.stage.verbatim and isinstance(node.subject, DatasetNode):
-            self._require_in_vault(node.subject, ref.partitions, where)
+            self._require_in_vault(dataset.ledger, node.subject, ref.partitions, where)
             return
         source = dataset_with(dataset, ref, receipt.finished)
         for key, root in ref.partitions.items():
@@ -178,10 +184,10 @@ class Admission:
 
     # -- the vault -----------------------------------------------------------------------------------------------
 
-    def _require_in_vault(self, dataset: DatasetNode, roots: Mapping[str, str], where: str) -> None:
+    def _require_in_vault(self, log: Log, dataset: DatasetNode, roots: Mapping[str, str], where: str) -> None:
         """Raise NotReceipted unless snapshots that count hold every root."""
         name = dataset.asset("raw_events")
-        lacking = self._not_in_newest(name, roots)
+        lacking = self._not_in_newest(log, dataset, roots)
         if lacking and name not in self._whole:
             self._take(name)
             self._whole.add(name)
@@ -193,13 +199,36 @@ class Admission:
                 "none",
             )
 
-    def _not_in_newest(self, name: str, roots: Mapping[str, str]) -> list[str]:
-        """The partitions that the newest snapshot does not hold at these roots; each is looked up by its path in the tree."""
+    def _not_in_newest(self, log: Log, dataset: DatasetNode, roots: Mapping[str, str]) -> list[str]:
+        """The partitions that the newest snapshot does not hold at these roots: a few are looked up by their path in its tree, and many
+        by what the restored dataset has in common with it.
+        """
+        name = dataset.asset("raw_events")
         if name not in self._newest:
             catalog = self._open_vault().catalog
             self._newest[name] = [catalog.tree(commit) for commit in catalog.recent(name, 1)]
         trees = self._newest[name]
+        self._looked_up[name] = self._looked_up.get(name, 0) + len(roots)
+        if self._looked_up[name] > _FEW:
+            common = self._in_common(log, dataset)
+            roots = {key: root for key, root in roots.items() if common.get(key) != root}
         return [key for key, root in roots.items() if not any(key in tree and tree[key].root == root for tree in trees)]
+
+    def _in_common(self, log: Log, dataset: DatasetNode) -> Mapping[str, str]:
+        """The roots by partition of all pages of the restored dataset whose hash stands in the newest snapshot's tree too.
+
+        The hash is that of RFC 6962 over partitions and roots, so that it says the same as a look at each of them.
+        """
+        name = dataset.asset("raw_events")
+        if name not in self._common:
+            head, common = log.head(dataset.asset("restored")), dict[str, str]()
+            mine = dataset_at(log, head).partitions if head is not None else None
+            if isinstance(mine, PagedTree):
+                for tree in self._newest[name]:
+                    apart, _ = mine.unlike(tree)
+                    common = {row.partition: row.root for row in mine.rows() if row.partition not in apart}
+            self._common[name] = common
+        return self._common[name]
 
     def _take(self, name: str) -> None:
         """Note what every snapshot that counts holds."""

@@ -15,7 +15,7 @@ from orchestrai.backup.spec import WEEKLY, CheckedManagedBackup, DatabaseSpec, W
 from orchestrai.core.time.calendar import DividedGrain, Grain, GrainName, grain_in, zone_name
 from orchestrai.core.time.duration_cron import Cron, Duration
 from orchestrai.core.time.partition_key import Dimension, check_value
-from orchestrai.core.yaml.declaration import Declaration, FormerNames, field_reader
+from orchestrai.core.yaml.declaration import SHARED, Declaration, FormerNames, field_reader, require_moved
 from orchestrai.errors import ConfigError
 from orchestrai.features.spec import FeatureViewSpec, IncompleteRows, LabelSpec, SpineSpec
 from orchestrai.ingest.discovery.opening import Span
@@ -26,6 +26,7 @@ from orchestrai.pipeline.costs.run_spec import ResourcesSpec, RunsSpec
 from orchestrai.stage.retry_policy import RetryPolicy
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.warehouse.spec import LoadSpec
+from orchestrai.warehouse.tables.share_spec import ShareSpec
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lower case, digits and underscores")]
 
@@ -137,9 +138,11 @@ class DatasetSpec(Declaration):
     runs: RunsSpec = RunsSpec()
     resources: Annotated[ResourcesSpec | None, Field(description="what its runs are given on Kubernetes")] = None
     retries: RetryPolicy = RetryPolicy()
-    share: Annotated[
-        tuple[Literal["delta", "iceberg"], ...], Field(description="register the restored files as tables for other tools")
-    ] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shared_elsewhere(cls, value: Any) -> Any:
+        return require_moved(value, {"share": SHARED})
 
 
 class DatasetRef(Declaration):
@@ -219,6 +222,7 @@ class PipelineSpec(Declaration):
     features: tuple[PipelineViewSpec, ...] = ()
     models: tuple[PipelineModelSpec, ...] = ()
     load: tuple[LoadSpec, ...] = ()
+    share: tuple[ShareSpec, ...] = ()
     databases: tuple[DatabaseSpec, ...] = ()
     managed_backups: tuple[CheckedManagedBackup, ...] = ()
     budget: Annotated[BudgetSpec | None, Field(description="what its runs may cost in a day or a month")] = None

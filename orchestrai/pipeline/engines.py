@@ -12,7 +12,10 @@ from orchestrai.features.engines.spark_engine import SparkEngine
 from orchestrai.features.jobs.exchange import RemoteSparkEngine
 from orchestrai.project.url_cover import named
 from orchestrai.settings import Settings
+from orchestrai.storage.base import Store
+from orchestrai.storage.spread.spark_executors import SparkExecutors
 from orchestrai.storage.url import open_store
+from orchestrai.vault.spread.vault_spread import VaultSpread
 
 if TYPE_CHECKING:
     from orchestrai.features.jobs.cluster_job import Size
@@ -85,6 +88,18 @@ def engine_for(
     if choice == "auto":
         choice = choose() if choose is not None else "duckdb"
     return _spark(settings, session, launch, workers) if choice == "spark" else embedded(settings)
+
+
+def vault_spread(settings: Settings, session: Callable[[], object], store: Store) -> VaultSpread | None:
+    """The executors that a vault's bytes are stored, read back and restored by; None where it is this process.
+
+    The settings choose them as they choose the engine of features: by `engine`, or by a size from which on. A service that only takes jobs
+    has no executors for it.
+    """
+    by_size = settings.engine == "auto" and settings.spark_threshold_bytes
+    if settings.spark_url.partition(":")[0] in JOBS or not (settings.engine == "spark" or by_size):
+        return None
+    return VaultSpread(SparkExecutors(session), store, settings.spark_threshold_bytes if by_size else 0)
 
 
 def _spark(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrai.backup.ports import Definitions
 from orchestrai.backup.proofs import own_drill, proof_of
@@ -18,7 +18,6 @@ from orchestrai.errors import ConfigError
 from orchestrai.features.engines.engine import Engine
 from orchestrai.features.ports import Engines
 from orchestrai.features.views.moment_partitions import PointInTime
-from orchestrai.ingest.ports import SparkSession
 from orchestrai.ingest.sources.landing import open_landing
 from orchestrai.ledger.costs.cost_record import CostRecord
 from orchestrai.ledger.costs.run_meter import measured_asset, measured_size, note_choice, note_size
@@ -29,18 +28,19 @@ from orchestrai.models.ports import Features
 from orchestrai.pipeline.admission import demanding_ledger
 from orchestrai.pipeline.costs.cost_book import CostBook
 from orchestrai.pipeline.costs.measured_rates import EngineRule, choose_engine, choose_workers, newest_runs
-from orchestrai.pipeline.engines import Launch, embedded, engine_for, session_settings
+from orchestrai.pipeline.engines import Launch, embedded, engine_for, session_settings, vault_spread
 from orchestrai.pipeline.graph import declared_backups
 from orchestrai.pipeline.load import Project, load_pipelines, load_project, pipeline_folders
 from orchestrai.pipeline.name_changes import record_renames, require_settled
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.stage_registry import gates
 from orchestrai.privacy.persons import PersonKeys, open_person_keys
-from orchestrai.restore.ports import Drilled, Drills, Proofs, RecoveryPoints, Sharing
+from orchestrai.restore.ports import Drilled, Drills, Proofs, RecoveryPoints
 from orchestrai.settings import Settings
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode
 from orchestrai.storage.base import Store
+from orchestrai.storage.spread.spark_session import SparkSession
 from orchestrai.vault.protection import open_vault
 from orchestrai.vault.vault import Vault
 
@@ -72,7 +72,9 @@ class Runtime:
     @cached_property
     def vault(self) -> Vault:
         """The backup engine over the vault store; sealed as a whole when any dataset declares `encrypt`."""
-        return open_vault(self.ledger, self.settings.key_folder, self._seals)
+        vault = open_vault(self.ledger, self.settings.key_folder, self._seals)
+        vault.spread = vault_spread(self.settings, lambda: self.spark_session(), vault.store)
+        return vault
 
     @cached_property
     def persons(self) -> PersonKeys:
@@ -103,17 +105,11 @@ class Runtime:
             Engines: lambda: Engines(self.engine, lambda: embedded(self.settings)),
             Proofs: lambda: Proofs(lambda subject: proof_of(subject, self.settings.home, self._definitions())),
             Drills: lambda: Drills(own_drill),
-            Sharing: lambda: Sharing(self._share),
             RecoveryPoints: lambda: RecoveryPoints(self._recovery_point),
             Definitions: self._definitions,
             Features: lambda: Features(lambda: PointInTime(self.ledger, embedded(self.settings))),
         }
         return RunContext(self.ledger, self.settings, self.clock, lambda: self.persons, progress, overrides, ports)
-
-    def _share(self, report: StageReport, formats: Sequence[Literal["delta", "iceberg"]]) -> StageReport:
-        from orchestrai.features.table_formats import shared
-
-        return shared(self.ledger, report, formats, self.settings.home / "tables")
 
     def _recovery_point(self, subject: Drilled) -> Verdict | None:
         from orchestrai.pipeline.reports.recovery_point import recovery_point
@@ -132,11 +128,13 @@ class Runtime:
         *,
         overrides: Sequence[Override] = (),
         again: bool = False,
+        trial: Callable[[str], NoReturn] | None = None,
     ) -> StageReport:
         """Materialize a node for some partitions; raises OrchestraiError.
 
         What fails its audit is not published, unless one of `overrides` waives it, which only raw events and restored data take. With
-        `again` what is restored already is restored once more, as a proof.
+        `again` what is restored already is restored once more, as a proof. With a `trial` nothing is to come of it, and no record of its
+        cost is left.
         """
         if overrides and not node.stage.gate:
             known = " or ".join(gates())
@@ -145,7 +143,9 @@ class Runtime:
             if pipeline.name == node.pipeline:
                 require_settled(self._unsettled_names, pipeline)
         with self.ledger.using(), self.ledger.reading():
-            context = replace(self.context(self._told(progress), overrides), again=again)
+            context = replace(self.context(self._told(progress), overrides), again=again, trial=trial)
+            if trial is not None:
+                return node.stage.perform(context, node, partitions)
             return self.costs.perform(node, partitions, lambda: node.stage.perform(context, node, partitions))
 
     @cached_property

@@ -23,6 +23,7 @@ from orchestrai.stage.names import VERBATIM
 from orchestrai.stage.stage import Role, Stage
 from orchestrai.vault.run import SNAPSHOT
 from orchestrai.warehouse.run import WAREHOUSE
+from orchestrai.warehouse.tables.share_run import TABLE
 
 
 def catalogued(pipeline: Pipeline) -> Iterator[str]:
@@ -54,9 +55,10 @@ CATALOG: Stage[Pipeline] = Stage(
     "What the pipeline holds: versions, snapshots, rows and bytes of every dataset, as backed up.",
     frozenset({"json"}),
     PRODUCER,
-    lambda context, node, partitions: write_catalog(context.ledger, catalogued(node.subject), node.asset),
+    lambda context, node, partitions: write_catalog(context, catalogued(node.subject), node.asset),
     deps=_deps,
     role="catalog",
+    tried=True,
 )
 
 COSTS: Stage[Pipeline] = Stage(
@@ -83,6 +85,7 @@ STAGES: tuple[Stage[Any], ...] = (
     DEPLOYMENT,
     PREDICTIONS,
     WAREHOUSE,
+    TABLE,
     FEATURE_BACKUP,
     MODEL_BACKUP,
     DUMP,

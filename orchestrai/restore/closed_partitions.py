@@ -16,15 +16,15 @@ from orchestrai.core.verdict import Audit, CheckInfo, Verdict
 from orchestrai.errors import NotReceipted
 from orchestrai.ingest.anomaly.hold_audit import HoldAudit, hold_check, released
 from orchestrai.ingest.anomaly.sketch import lens_of, merged, sketch_of
+from orchestrai.ingest.ports import LandedDataset
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.session import Session
-from orchestrai.restore.ports import RestoredDataset
 
 
-def closing_check(dataset: RestoredDataset) -> tuple[CheckInfo, ...]:
+def closing_check(dataset: LandedDataset) -> tuple[CheckInfo, ...]:
     """The check `ordinary` of restored data, where batches feed it; what came as objects was judged before it was published."""
     return hold_check(dataset.contract, dataset.grain) if dataset.positioned else ()
 
@@ -33,12 +33,12 @@ def closing_check(dataset: RestoredDataset) -> tuple[CheckInfo, ...]:
 class ClosedPartitions:
     """Judges the partitions of one restore that are over, and lets those be published that were held for as long as declared."""
 
-    subject: RestoredDataset
+    subject: LandedDataset
     now: datetime
     audit: HoldAudit
 
     @classmethod
-    def of(cls, subject: RestoredDataset, restored: Dataset | None, now: datetime) -> "ClosedPartitions | None":
+    def of(cls, subject: LandedDataset, restored: Dataset | None, now: datetime) -> "ClosedPartitions | None":
         """Those of a dataset; None where it is not judged here."""
         if not closing_check(subject):
             return None
@@ -74,7 +74,7 @@ class ClosedPartitions:
         return replace(report, version=taken.version)
 
 
-def is_over(dataset: RestoredDataset, partition: str, now: datetime) -> bool:
+def is_over(dataset: LandedDataset, partition: str, now: datetime) -> bool:
     """Whether the partition's time has passed, and what was on its way at its end has had the time to come."""
     return now >= window(partition, dataset.grain)[1] + dataset.source.settles
 

@@ -5,12 +5,12 @@ from datetime import datetime
 from orchestrai.contracts.anomaly.past import WINDOW
 from orchestrai.ingest.discovery.known_objects import Records
 from orchestrai.ingest.incremental import behind
+from orchestrai.ingest.ports import LandedDataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.restore.closed_partitions import closing_check, grew, is_over
-from orchestrai.restore.ports import RestoredDataset
 
 
-def pending_restores(ledger: Ledger, dataset: RestoredDataset, now: datetime) -> dict[str, str]:
+def pending_restores(ledger: Ledger, dataset: LandedDataset, now: datetime) -> dict[str, str]:
     """The partitions that a restore has something to do for, each with what makes that a task of its own.
 
     Raw events that are newer than what was restored; a partition that was restored while it grew and is over now; a held one that the

@@ -1,27 +1,16 @@
-"""What restore asks of others: a dataset to restore, whatever is drilled, and how its restored files are proven."""
+"""What restore asks of others: whatever is drilled, and how its restored files are proven."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrai.core.verdict import Verdict
-from orchestrai.ingest.ports import LandedDataset
-from orchestrai.ledger.report import StageReport
 from orchestrai.stage.stage import Subject
 
 if TYPE_CHECKING:
     from orchestrai.restore.drill import DrillReport, Prove
     from orchestrai.stage.context import RunContext
     from orchestrai.vault.spec import BackupSpec
-
-
-class RestoredDataset(LandedDataset, Protocol):
-    """A dataset and the formats in which its restored files are shared."""
-
-    @property
-    def share(self) -> tuple[Literal["delta", "iceberg"], ...]:
-        """Tables for other tools."""
-        ...
 
 
 class Drilled(Subject, Protocol):
@@ -67,10 +56,3 @@ class RecoveryPoints:
     """What of a drilled subject would be lost besides what is published of it, as the check `rpo`; None where nothing lands for it."""
 
     of: Callable[[Drilled], Verdict | None]
-
-
-@dataclass(frozen=True)
-class Sharing:
-    """How restored files are registered as tables for other tools."""
-
-    register: Callable[[StageReport, Sequence[Literal["delta", "iceberg"]]], StageReport]

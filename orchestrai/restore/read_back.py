@@ -6,7 +6,7 @@ from operator import attrgetter
 
 from orchestrai.core.parallel import in_order
 from orchestrai.vault.format.lists import StoredFile
-from orchestrai.vault.reader import read_packed
+from orchestrai.vault.pieces.pack_reader import read_packed
 from orchestrai.vault.vault import Vault
 
 Put = Callable[[StoredFile, Iterable[bytes]], None]

@@ -15,6 +15,7 @@ from orchestrai.core.time.calendar import Grain
 from orchestrai.core.tree.ordered_keys import Overlay
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.ingest.coverage_audit import coverage_finding
+from orchestrai.ingest.ports import LandedDataset
 from orchestrai.ledger.dataset import Dataset, verified
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
@@ -24,7 +25,6 @@ from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 from orchestrai.ledger.session import Session
 from orchestrai.restore.closed_partitions import ClosedPartitions, closing_check
 from orchestrai.restore.plan import PartitionPlan, plan_restore
-from orchestrai.restore.ports import RestoredDataset, Sharing
 from orchestrai.restore.read_back import copy_out
 from orchestrai.restore.warm_up import require_warm, survey
 from orchestrai.stage.context import RunContext
@@ -34,10 +34,9 @@ from orchestrai.stage.recorded_bytes import as_published, intact, made_when_over
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Places, StalePartition, difference
 from orchestrai.storage.cloud.control import control_plane
-from orchestrai.storage.local import LocalStore
-from orchestrai.storage.zstd_stream import write_compressed
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.run import VERSION_CHECK
+from orchestrai.vault.spread.copy_tasks import put_out
 from orchestrai.vault.vault import Vault
 
 PRODUCER = Producer("restored", __name__)
@@ -71,6 +70,7 @@ def restore(
     writes over live data.
     """
     ledger, snapshot, asset = context.ledger, task.snapshot, task.asset
+    context.begin(f"{asset}@{task.partitions[0]}" if task.partitions else asset)
     begun = time.perf_counter()
     with Meter() as meter:
         session = ledger.session(asset, PRODUCER)
@@ -80,8 +80,8 @@ def restore(
         verdicts, here = Audit(), asset.rsplit("/", 1)[-1]
         above = snapshot.rsplit("/", 1)[-1]
         roots: dict[str, dict[str, str | None]] = {}
+        _stage(context, vault, session, plan.partitions)
         for part in plan.partitions:
-            _stage(context, vault, session, part)
             session.add_stats(part.partition, **source.files(part.partition).stats)
             staged = session.staged(part.partition).root
             roots[part.partition] = {part.source: part.source_root, above: part.root, here: staged}
@@ -116,32 +116,40 @@ def restore(
         return report if closing is None else closing.without_held(ledger, report, session)
 
 
-def _stage(context: RunContext, vault: Vault, session: Session, part: PartitionPlan) -> None:
-    ledger, lake = context.ledger, context.ledger.lake
+def _stage(context: RunContext, vault: Vault, session: Session, parts: Sequence[PartitionPlan]) -> None:
+    """Write the files of some partitions, each hashed on the way, and add them to the session."""
+    files = [(file, session.key(part.partition, file.path)) for part in parts for file in part.files]
+    spread, lake = vault.spread, context.ledger.lake
+    if spread is not None and spread.takes_copies(sum(file.size for file, _ in files), lake):
+        packed = dict(zip((key for _, key in files), spread.copy_out(vault, lake, files, context.progress), strict=True))
+    else:
+        packed = {}
+        for part in parts:
+            packed |= _copied(context, vault, session, part)
+    for part in parts:
+        for file in part.files:
+            key = session.key(part.partition, file.path)
+            role = "landed" if file.role == "landed" else "data"
+            entry = FileEntry(file.path, file.size, file.rows, file.sha256, key, "lake", role, packed[key])  # type: ignore[arg-type]
+            session.add_entry(part.partition, entry)
+
+
+def _copied(context: RunContext, vault: Vault, session: Session, part: PartitionPlan) -> dict[str, int]:
+    """Write the files of a partition here; how long each lies compressed, 0 where it does not, by its key."""
+    lake = context.ledger.lake
     packed: dict[str, int] = {}
 
     def put(file: StoredFile, data: Iterable[bytes]) -> None:
         key = session.key(part.partition, file.path)
-        lies_whole = file.pack < 0 and not file.objects
-        if lies_whole and isinstance(lake, LocalStore) and lake.write_clone(key, lambda target: vault.clone(file, target)):
-            return
-        if file.role == "landed":
-            packed[file.path] = write_compressed(lake, key, data)
-        else:
-            lake.write(key, data)
+        packed[key] = put_out(lake, key, file, data, vault.clone)
 
     done = 0
     # a store on this disk writes each chunk at once; another may gather them
-    reuse = ledger.lake.local_path(session.key(part.partition, "probe")) is not None
+    reuse = lake.local_path(session.key(part.partition, "probe")) is not None
     for count in copy_out(vault, part.files, put, workers=vault.workers, reuse=reuse):
         done += count
         context.told(f"restore {part.partition}", done, len(part.files))
-    for file in part.files:
-        key = session.key(part.partition, file.path)
-        role = "landed" if file.role == "landed" else "data"
-        lies = packed.get(file.path, 0)
-        entry = FileEntry(file.path, file.size, file.rows, file.sha256, key, "lake", role, lies)  # type: ignore[arg-type]
-        session.add_entry(part.partition, entry)
+    return packed
 
 
 @contextmanager
@@ -156,7 +164,7 @@ def _staged_data(ledger: Ledger, session: Session, partition: str) -> Iterator[l
 # -- the stage ---------------------------------------------------------------------------------------------------
 
 
-def _run(context: RunContext, node: AssetNode[RestoredDataset], partitions: Sequence[str]) -> StageReport:
+def _run(context: RunContext, node: AssetNode[LandedDataset], partitions: Sequence[str]) -> StageReport:
     dataset, ledger = node.subject, context.ledger
     upstream = dataset.asset("snapshot")
     ready, missing = published(ledger, upstream, dataset, partitions)
@@ -172,13 +180,11 @@ def _run(context: RunContext, node: AssetNode[RestoredDataset], partitions: Sequ
     else:
         report = StageReport(node.asset, None, ())
     report = with_standing(report, current, standing)
-    if dataset.share:
-        report = context.port(Sharing).register(report, dataset.share)
     return settle(with_outcomes(report, missing), dataset, partitions)
 
 
 def _restored_already(
-    context: RunContext, node: AssetNode[RestoredDataset], ready: Sequence[str], parameters: Mapping[str, JsonValue]
+    context: RunContext, node: AssetNode[LandedDataset], ready: Sequence[str], parameters: Mapping[str, JsonValue]
 ) -> list[PartitionOutcome]:
     """The partitions that are restored from what the snapshot holds of them now, as published: the same root under the same contract
     and code, judged when the partition was over, and every byte of it still here.
@@ -198,12 +204,12 @@ def _restored_already(
     return [as_published(current, key) for key in same if _made_so(current, key, node, parameters) and intact(current, key)]
 
 
-def _made_so(current: Dataset, key: str, node: AssetNode[RestoredDataset], parameters: Mapping[str, JsonValue]) -> bool:
+def _made_so(current: Dataset, key: str, node: AssetNode[LandedDataset], parameters: Mapping[str, JsonValue]) -> bool:
     receipt = made_when_over(current, key, node.grain, PRODUCER.code)
     return receipt is not None and dict(receipt.parameters) == dict(parameters)
 
 
-def _audit(context: RunContext, node: AssetNode[RestoredDataset]) -> Judge:
+def _audit(context: RunContext, node: AssetNode[LandedDataset]) -> Judge:
     dataset = node.subject
     raw = context.ledger.find(dataset.asset("raw_events"))
     history = Overlay[int](raw.partitions if raw else None, attrgetter("rows"))
@@ -218,7 +224,7 @@ def _audit(context: RunContext, node: AssetNode[RestoredDataset]) -> Judge:
     return audit
 
 
-def _stale(context: RunContext, node: AssetNode[RestoredDataset], above: Places) -> tuple[StalePartition, ...]:
+def _stale(context: RunContext, node: AssetNode[LandedDataset], above: Places) -> tuple[StalePartition, ...]:
     """Restored partitions of which the raw events have another version: not backed up and restored yet."""
     restored, source = context.ledger.find(node.asset), node.subject.asset("raw_events")
     raw = context.ledger.find(source)
@@ -233,7 +239,7 @@ def _stale(context: RunContext, node: AssetNode[RestoredDataset], above: Places)
     return tuple(StalePartition(node.asset, key, why) for key, why in causes.items() if why)
 
 
-def _grain(dataset: RestoredDataset) -> Grain:
+def _grain(dataset: LandedDataset) -> Grain:
     return dataset.grain
 
 
@@ -252,4 +258,5 @@ RESTORED = Stage(
     verbatim=True,
     stale=_stale,
     proven=True,
+    tried=True,
 )

@@ -10,7 +10,7 @@ from orchestrai.errors import RestoreError
 from orchestrai.storage.cloud.control import ControlPlane, Tier
 from orchestrai.vault.format.chunk_table import StoredObject
 from orchestrai.vault.format.lists import StoredFile
-from orchestrai.vault.reader import pinned
+from orchestrai.vault.pieces.object_reads import pinned
 
 _THREADS = 8
 # what the services promise for a standard request: S3 Glacier 3 to 5 h, Deep Archive 12 h, Azure Archive 15 h

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError
@@ -24,7 +24,8 @@ class RunContext:
     """One run's surroundings; what a stage works on is an argument beside it, and facts are in the ledger.
 
     `ports` give, by its type, what a stage asks of others: made when it is first asked for, by whoever knows both sides.
-    With `again` a stage does also what was done before: a run that is to prove something.
+    With `again` a stage does also what was done before: a run that is to prove something. `trial` is told of the first thing that
+    would be made, and raises WouldPublish: where it is given nothing is to come of the run.
     """
 
     ledger: Ledger
@@ -35,6 +36,7 @@ class RunContext:
     overrides: Sequence[Override] = ()
     ports: Mapping[type, Callable[[], object]] = field(default_factory=dict)
     again: bool = False
+    trial: Callable[[str], NoReturn] | None = None
 
     @property
     def home(self) -> Path:
@@ -48,6 +50,14 @@ class RunContext:
     def keys_for(self, contract: "Contract") -> "TokenKeys | None":
         """The keys of persons, for a contract that tokenises columns; None where there is nothing to tokenise, or no keys."""
         return self.persons() if self.persons is not None and contract.person else None
+
+    def begin(self, what: str) -> None:
+        """Say that something is about to be made, or done elsewhere, that no store of the run would keep from happening.
+
+        Raises WouldPublish in a trial.
+        """
+        if self.trial is not None:
+            self.trial(what)
 
     def told(self, what: str, done: int, total: int) -> None:
         """Tell whoever listens how far it is."""

@@ -100,10 +100,11 @@ def unless_it_stands(
 
     `made` is given what its receipt is to carry.
     """
-    if making is None:
-        return made({})
-    standing = None if context.again else as_it_stands(context.ledger, making)
-    return standing or made(making.fact)
+    standing = None if making is None or context.again else as_it_stands(context.ledger, making)
+    if standing is not None:
+        return standing
+    context.begin(making.asset if making is not None else "a step that comes out of more than its inputs")
+    return made(making.fact if making is not None else {})
 
 
 def as_it_stands(ledger: Ledger, making: Making) -> StageReport | None:

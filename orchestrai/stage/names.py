@@ -21,6 +21,7 @@ StageName = Literal[
     "predictions",
     "catalog",
     "warehouse",
+    "table",
     "feature_backup",
     "model_backup",
     "cold_copy",
@@ -37,7 +38,18 @@ StageName = Literal[
 ]
 
 SubjectKind = Literal[
-    "dataset", "view", "model", "load", "database", "managed", "instance", "definitions", "pipeline", "vault", "pulled_vault"
+    "dataset",
+    "view",
+    "model",
+    "load",
+    "share",
+    "database",
+    "managed",
+    "instance",
+    "definitions",
+    "pipeline",
+    "vault",
+    "pulled_vault",
 ]
 
 # the same bytes all along, in this order

@@ -106,7 +106,8 @@ class Stage(Generic[S]):
     `definition` is a digest of what its subject declares, where that decides with the code what comes out. `stale` tells which published
     partitions would come out of other inputs or code now, given the stale ones before it. `proven` data is read only under a receipt
     that shows its verdicts, code, inputs and roots in the vault. What is `red` fails a run by a warning too, though the record of it is
-    published. `rowless` assets have no rows to count.
+    published. `rowless` assets have no rows to count. Of a `tried` one a trial may ask whether it would publish anything: all that it does
+    goes to stores, or is told to `RunContext.begin` before.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Stage(Generic[S]):
     proven: bool = False
     red: bool = False
     rowless: bool = False
+    tried: bool = False
 
     def asset(self, prefix: str) -> str:
         """The asset key of this stage of a subject."""

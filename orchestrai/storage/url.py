@@ -2,6 +2,9 @@
 
 import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from orchestrai.storage.cloud.connection import Backend, StoreOptions
 
 CLOUD = ("s3", "s3a", "az", "azure", "abfs", "abfss", "gs", "gcs")
+# what every store is opened through meanwhile
+_THROUGH: ContextVar[Callable[[Store], Store] | None] = ContextVar("_THROUGH", default=None)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 
 
@@ -30,7 +35,21 @@ def open_store(url: str, options: "StoreOptions | None" = None) -> Store:
     Without `options` it is reached by the connection that the URL names (`s3+replica://bucket`) or that covers it, else as the cloud's
     standard environment variables say, read now. A cloud store retries. Raises ConfigError, never with a secret in its message.
     """
-    given = url
+    store, through = _opened(url, options), _THROUGH.get()
+    return store if through is None else through(store)
+
+
+@contextmanager
+def opened_through(wrap: Callable[[Store], Store]) -> Iterator[None]:
+    """For a while each store that is opened here is what `wrap` makes of it; one that was opened before is what it was."""
+    token = _THROUGH.set(wrap)
+    try:
+        yield
+    finally:
+        _THROUGH.reset(token)
+
+
+def _opened(given: str, options: "StoreOptions | None") -> Store:
     url, name = named(given)
     if name and options is None:
         options = _declared(given)

@@ -13,7 +13,7 @@ from orchestrai.vault.format.lists import Codec, PagePlace, StoredFile, StoredPa
 from orchestrai.vault.format.records import ChainNote, ChainRecord, SnapshotCommit
 from orchestrai.vault.format.tree_pages import Tree, TreePages, root_span
 from orchestrai.vault.keys.encryption import Cipher, context
-from orchestrai.vault.reader import pinned
+from orchestrai.vault.pieces.object_reads import pinned
 
 # how many records are looked at for each snapshot that is wanted
 PASSED_OVER = 4

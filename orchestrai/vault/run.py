@@ -55,7 +55,10 @@ class SnapshotTask:
 
 @dataclass(frozen=True)
 class KeepTask:
-    """Contents of any kind to keep as the whole of `dataset` and to publish as `asset`, with what was judged of them."""
+    """Contents of any kind to keep as the whole of `dataset` and to publish as `asset`, with what was judged of them.
+
+    `only_changes` is for what the ledger has the times of: no commit needs to say that it was so at this one.
+    """
 
     dataset: str
     asset: str
@@ -64,6 +67,7 @@ class KeepTask:
     verdicts: Mapping[str, Sequence[Verdict]] = field(default_factory=dict)
     inputs: Sequence[InputRef] = ()
     facts: Mapping[str, JsonValue] = field(default_factory=dict)
+    only_changes: bool = False
 
 
 def snapshot(context: RunContext, vault: Vault, task: SnapshotTask) -> StageReport:
@@ -153,8 +157,9 @@ def keep(context: RunContext, vault: Vault, task: KeepTask) -> StageReport:
     """Commit files of any kind as the whole of `dataset`, and publish `asset` over the vault's own bytes.
 
     For what has no receipts of its own, such as a database's dump; partitions that are not in the contents are dropped. Each call is a
-    commit, tagged with the stage of its producer, also when nothing changed: it says that the source was so at that time. Content the
-    vault holds is not read again, and what the verdicts refuse never reaches the vault. Raises as `snapshot`.
+    commit, tagged with the stage of its producer, also when nothing changed, unless the task wants only changes: it says that the source
+    was so at that time. Content the vault holds is not read again, and what the verdicts refuse never reaches the vault. Raises as
+    `snapshot`.
     """
     ledger, contents = context.ledger, task.contents
     with Meter() as meter:
@@ -172,6 +177,7 @@ def keep(context: RunContext, vault: Vault, task: KeepTask) -> StageReport:
             tags=[task.producer.stage],
             source={"asset": task.asset},
             after=after,
+            only_changes=task.only_changes,
             progress=tell,
         )
         for partition in contents:
@@ -261,4 +267,5 @@ SNAPSHOT = Stage(
     checks=lambda dataset: (VERSION_CHECK, UNUSUAL_CHANGE),
     grain=_grain,
     verbatim=True,
+    tried=True,
 )

@@ -44,13 +44,15 @@ class Vault(OpenedVault):
         source: Mapping[str, JsonValue] | None = None,
         facts: Mapping[str, JsonValue] | None = None,
         after: int = 0,
+        only_changes: bool = False,
         progress: Progress | None = None,
     ) -> SnapshotCommit:
         """Commit a snapshot: these partitions with these contents, all others as the newest snapshot has them.
 
-        Atomic, and safe beside other writers and prunes. When nothing differs from the newest snapshot and no tag is given, that
-        one is returned, with `new_bytes` 0. `after` is the number of an earlier commit, where the caller knows one: nothing that was
-        committed before it is listed then. Raises SessionExpired, ConcurrentCommit, DigestMismatch, PreconditionFailed.
+        Atomic, and safe beside other writers and prunes. When nothing differs from the newest snapshot and no tag is given, or
+        `only_changes` are wanted, that one is returned, with `new_bytes` 0. `after` is the number of an earlier commit, where the
+        caller knows one: nothing that was committed before it is listed then. Raises SessionExpired, ConcurrentCommit, DigestMismatch,
+        PreconditionFailed.
         """
         from orchestrai.vault.commit.protocol import Request
 
@@ -62,6 +64,7 @@ class Vault(OpenedVault):
             dict(source or {}),
             dict(facts or {}),
             after if after and self.catalog.has(dataset, after) else 0,
+            only_changes,
         )
         session, commit = self._run(request, progress)
         if commit.session != session.id:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from orchestrai.core.canonical import canonical_json, sha256_hex
 from orchestrai.core.identity import new_session_id, utc_now
@@ -16,6 +17,9 @@ from orchestrai.vault.format.lists import Codec, ColumnCodec
 from orchestrai.vault.format.records import FORMAT, IDENTITY_TYPE, document
 from orchestrai.vault.keys.encryption import Cipher, context
 from orchestrai.vault.keys.key_port import KeyPort
+
+if TYPE_CHECKING:
+    from orchestrai.vault.spread.vault_spread import VaultSpread
 
 # that copy, unless it is said otherwise
 COPYING_THREADS = 2
@@ -55,6 +59,8 @@ class OpenedVault:
         self.workers = workers
         self.codec = codec or ColumnCodec()
         self.catalog = Catalog(store, self.keyring, self.identity, self.codec, lambda: self.cipher)
+        # who stores, reads back and copies out the bytes in the place of this process, where that was chosen
+        self.spread: VaultSpread | None = None
         self._identity = self._identity_digest = ""
         self._cipher: Cipher | None = None
 

@@ -1,6 +1,6 @@
 """Features and predictions into warehouse tables: verified files staged, then merged by key in one transaction.
 
-Idempotent: the same version again changes no row. A version older than the one a table holds is not loaded. PostgreSQL and
+Idempotent: the same version again changes no row. A version older than the one a table holds is not loaded. PostgreSQL, MySQL and
 DuckDB; other warehouses load the same Parquet files with their own tools.
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.warehouse.mysql_target import MysqlTarget
 from orchestrai.warehouse.older_files import as_declared
 from orchestrai.warehouse.target import STAGED, DuckdbTarget, PostgresTarget, Statements, Target, quoted, widen_table
 
@@ -91,7 +92,7 @@ def load_table(
 
 @dataclass
 class _Load:
-    """The statements of one load; both databases understand them."""
+    """The statements of one load, said in the dialect of the database."""
 
     on: Statements
     name: str
@@ -102,17 +103,24 @@ class _Load:
         self.table = ".".join(quoted(part) for part in self.name.split("."))
         self.same = " AND ".join(f"t.{quoted(k)} = s.{quoted(k)}" for k in self.key)
         self.others = [name for name in self.schema.names if name not in self.key]
-        self.changed = " OR ".join(f"t.{quoted(n)} IS DISTINCT FROM s.{quoted(n)}" for n in self.others) or "false"
+        differs = [self.on.dialect.differs.format(f"t.{quoted(n)}", f"s.{quoted(n)}") for n in self.others]
+        self.changed = " OR ".join(differs) or "false"
 
     def prepare(self) -> None:
         """Create what is missing; one loader of a database at a time."""
-        columns = ", ".join(f"{quoted(field.name)} {self.on.type_of(field.type)}" for field in self.schema)
+        import pyarrow as pa
+
+        columns = ", ".join(
+            f"{quoted(field.name)} {self.on.type_of(field.type, key=field.name in self.key)}" for field in self.schema
+        )
         keys = ", ".join(quoted(name) for name in self.key)
-        self.on.run(f"CREATE TABLE IF NOT EXISTS {_LOADS} (name TEXT PRIMARY KEY, seq BIGINT, version TEXT)")
+        text, named = self.on.type_of(pa.string()), self.on.type_of(pa.string(), key=True)
+        more = self.on.dialect.table_options
+        self.on.run(f"CREATE TABLE IF NOT EXISTS {_LOADS} (name {named} PRIMARY KEY, seq BIGINT, version {text}){more}")
         self.on.lock(_LOADS)
-        self.on.run(f"CREATE TABLE IF NOT EXISTS {self.table} ({columns}, {VERSION} TEXT, PRIMARY KEY ({keys}))")
+        self.on.run(f"CREATE TABLE IF NOT EXISTS {self.table} ({columns}, {VERSION} {text}, PRIMARY KEY ({keys})){more}")
         widen_table(self.on, self.name, self.schema)
-        self.on.run(f"CREATE TEMP TABLE {STAGED} ({columns})")
+        self.on.run(f"CREATE TEMPORARY TABLE {STAGED} ({columns}){more}")
 
     def newer_than(self, seq: int) -> bool:
         return self.on.run(f"SELECT count(*) FROM {_LOADS} WHERE name = {self.on.mark} AND seq > {int(seq)}", self.name) > 0
@@ -133,11 +141,10 @@ class _Load:
         updated = self.on.run(f"SELECT count(*) FROM {STAGED} s JOIN {self.table} t ON {self.same} WHERE {self.changed}")
         before = self.on.run(f"SELECT count(*) FROM {self.table}")
         if updated:
-            sets = ", ".join(f"{quoted(n)} = s.{quoted(n)}" for n in self.others)
+            sets = ", ".join(self.on.dialect.sets.format(quoted(n)) for n in self.others)
+            condition = f"{self.same} AND ({self.changed})"
             self.on.run(
-                f"UPDATE {self.table} AS t SET {sets}, {VERSION} = {self.on.mark} FROM {STAGED} AS s "
-                f"WHERE {self.same} AND ({self.changed})",
-                version,
+                self.on.dialect.update.format(self.table, f"{sets}, {VERSION} = {self.on.mark}", STAGED, condition), version
             )
         self.on.run(
             f"INSERT INTO {self.table} ({names}, {VERSION}) SELECT {names}, {self.on.mark} FROM {STAGED} AS s "
@@ -147,20 +154,16 @@ class _Load:
         return self.on.run(f"SELECT count(*) FROM {self.table}") - before, updated
 
     def delete_others(self) -> int:
-        gone = f"FROM {self.table} AS t WHERE NOT EXISTS (SELECT 1 FROM {STAGED} AS s WHERE {self.same})"
-        count = self.on.run(f"SELECT count(*) {gone}")
-        self.on.run(f"DELETE {gone}")
+        gone = f"NOT EXISTS (SELECT 1 FROM {STAGED} AS s WHERE {self.same})"
+        count = self.on.run(f"SELECT count(*) FROM {self.table} AS t WHERE {gone}")
+        self.on.run(self.on.dialect.delete.format(self.table, gone))
         return count
 
     def remember(self, seq: int, version: str) -> None:
         mark = self.on.mark
-        self.on.run(
-            f"INSERT INTO {_LOADS} VALUES ({mark}, {int(seq)}, {mark}) "
-            "ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, version = excluded.version",
-            self.name,
-            version,
-        )
-        self.on.run(f"DROP TABLE {STAGED}")
+        self.on.run(f"DELETE FROM {_LOADS} WHERE name = {mark}", self.name)
+        self.on.run(f"INSERT INTO {_LOADS} VALUES ({mark}, {int(seq)}, {mark})", self.name, version)
+        self.on.run(self.on.dialect.drop_staged.format(STAGED))
 
 
-__all__ = ["DuckdbTarget", "LoadReport", "Mode", "PostgresTarget", "load_table"]
+__all__ = ["DuckdbTarget", "LoadReport", "Mode", "MysqlTarget", "PostgresTarget", "load_table"]

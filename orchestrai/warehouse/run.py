@@ -25,7 +25,9 @@ from orchestrai.stage.context import RunContext
 from orchestrai.stage.outcomes import published, settle, with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Cause, Places, StalePartition, difference, upstream
+from orchestrai.storage.databases import mysql
 from orchestrai.warehouse.merge import load_table
+from orchestrai.warehouse.mysql_target import MysqlTarget
 from orchestrai.warehouse.older_files import as_declared
 from orchestrai.warehouse.ports import DeclaredLoad
 from orchestrai.warehouse.spec import LoadSpec
@@ -33,6 +35,7 @@ from orchestrai.warehouse.sqlalchemy_target import SqlAlchemyTarget
 from orchestrai.warehouse.target import STAGED, DuckdbTarget, PostgresTarget, Statements, quoted, widen_table
 
 PRODUCER = Producer("warehouse", __name__)
+WarehouseTarget = PostgresTarget | MysqlTarget | DuckdbTarget | SqlAlchemyTarget
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,7 +89,7 @@ def load_partitions(
         if spec.mode == "merge":
             if isinstance(target, SqlAlchemyTarget):
                 raise ConfigError(
-                    "expected the mode partitions for this warehouse, found merge: PostgreSQL and DuckDB merge"
+                    "expected the mode partitions for this warehouse, found merge: PostgreSQL, MySQL and DuckDB merge"
                 )
             report = load_table(ledger, target, asset=source, key=spec.key, partitions=wanted, contract=load.contract)
             changed = {key: dataset.partitions[key].rows for key in wanted}
@@ -139,18 +142,20 @@ def stale_loads(ledger: Ledger, spec: LoadSpec, *, source: str, asset: str, abov
     return tuple(stale)
 
 
-def open_target(url: str, table: str, home: Path) -> PostgresTarget | DuckdbTarget | SqlAlchemyTarget:
+def open_target(url: str, table: str, home: Path) -> WarehouseTarget:
     """The table at a URL or behind a secret reference; a relative DuckDB file lies under `home`. Raises ConfigError."""
     plain = resolve_secret(url) if is_reference(url) else url
     if plain.startswith(("postgresql://", "postgres://")):
         return PostgresTarget(url, table)
+    if plain.startswith(mysql.SCHEMES):
+        return MysqlTarget(url, table)
     if plain.startswith("duckdb:///"):
         return DuckdbTarget(home / plain.removeprefix("duckdb:///"), table)
     return SqlAlchemyTarget(url, table)
 
 
 def _replaced(
-    target: PostgresTarget | DuckdbTarget | SqlAlchemyTarget,
+    target: WarehouseTarget,
     dataset: Dataset,
     wanted: Sequence[str],
     contract: "Contract | None",
@@ -191,7 +196,7 @@ def _replaced(
 
 
 @contextmanager
-def _opened(target: PostgresTarget | DuckdbTarget | SqlAlchemyTarget) -> Iterator[PartitionTable]:
+def _opened(target: WarehouseTarget) -> Iterator[PartitionTable]:
     if isinstance(target, SqlAlchemyTarget):
         with target.transaction() as table:
             yield table
@@ -202,7 +207,7 @@ def _opened(target: PostgresTarget | DuckdbTarget | SqlAlchemyTarget) -> Iterato
 
 @dataclass
 class _Staged:
-    """By way of a staging table, as PostgreSQL and DuckDB take many rows fastest."""
+    """By way of a staging table, as databases take many rows fastest."""
 
     on: Statements
     name: str
@@ -212,15 +217,18 @@ class _Staged:
         return ".".join(quoted(part) for part in self.name.split("."))
 
     def prepare(self, schema: "pa.Schema") -> None:
+        import pyarrow as pa
+
         columns = ", ".join(f"{quoted(field.name)} {self.on.type_of(field.type)}" for field in schema)
+        text, key, more = self.on.type_of(pa.string()), self.on.type_of(pa.string(), key=True), self.on.dialect.table_options
         self.on.run(
-            f"CREATE TABLE IF NOT EXISTS {LOADS} (name TEXT, part TEXT, root TEXT, version TEXT, seq BIGINT, row_count BIGINT, "
-            "PRIMARY KEY (name, part))"
+            f"CREATE TABLE IF NOT EXISTS {LOADS} (name {key}, part {key}, root {text}, version {text}, seq BIGINT, "
+            f"row_count BIGINT, PRIMARY KEY (name, part)){more}"
         )
         self.on.lock(LOADS)
-        self.on.run(f"CREATE TABLE IF NOT EXISTS {self.table} ({columns}, {PARTITION} TEXT, {VERSION} TEXT)")
+        self.on.run(f"CREATE TABLE IF NOT EXISTS {self.table} ({columns}, {PARTITION} {key}, {VERSION} {text}){more}")
         widen_table(self.on, self.name, schema)
-        self.on.run(f"CREATE TEMP TABLE {STAGED} ({columns})")
+        self.on.run(f"CREATE TEMPORARY TABLE {STAGED} ({columns}){more}")
 
     def loaded(self) -> Mapping[str, tuple[str, int]]:
         rows = self.on.rows(f"SELECT part, root, seq FROM {LOADS} WHERE name = {self.on.mark}", self.name)

@@ -1,4 +1,4 @@
-"""Tables that versions are loaded into: PostgreSQL and DuckDB, each in one transaction that readers see whole or not at all."""
+"""Tables that versions are loaded into: PostgreSQL and DuckDB here, each in one transaction that readers see whole or not at all."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -6,21 +6,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from orchestrai.core.sql.dialects import DUCKDB, POSTGRES, Dialect
 from orchestrai.core.sql.quoting import quoted as core_quoted
 from orchestrai.errors import ConfigError, StorageError, TransientStorageError
+from orchestrai.storage.databases.bulk_rows import csv_lines
 from orchestrai.storage.postgres import check_address, connection
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 STAGED = "orchestrai_staged"
+PAGE_ROWS = 20_000
 
 
 class Statements(Protocol):
-    """A transaction of one of the two databases; `mark` stands for a value in its statements."""
+    """A transaction of one of the databases; `mark` stands for a value in its statements."""
 
     @property
     def mark(self) -> str: ...
+
+    @property
+    def dialect(self) -> Dialect:
+        """How its SQL differs."""
+        ...
 
     def lock(self, table: str) -> None:
         """Keep other loaders out until the transaction ends."""
@@ -38,8 +46,8 @@ class Statements(Protocol):
         """Fill the staging table from Parquet files."""
         ...
 
-    def type_of(self, kind: "pa.DataType") -> str:
-        """The column type for an Arrow type."""
+    def type_of(self, kind: "pa.DataType", *, key: bool = False) -> str:
+        """The column type for an Arrow type, in a primary key or not."""
         ...
 
 
@@ -101,6 +109,7 @@ class DuckdbTarget:
 class _Postgres:
     opened: Any
     mark: str = "%s"
+    dialect: Dialect = POSTGRES
 
     def lock(self, table: str) -> None:
         self.opened.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
@@ -116,21 +125,21 @@ class _Postgres:
         import pyarrow.parquet as pq
 
         names = ", ".join(quoted(name) for name in columns)
-        with self.opened.cursor().copy(f"COPY {STAGED} ({names}) FROM STDIN") as copy:
+        with self.opened.cursor().copy(f"COPY {STAGED} ({names}) FROM STDIN (FORMAT csv)") as copy:
             for path in files:
                 with pq.ParquetFile(path) as file:
-                    for batch in file.iter_batches(batch_size=5_000, columns=list(columns)):
-                        for row in zip(*(batch.column(name).to_pylist() for name in columns), strict=True):
-                            copy.write_row(row)
+                    for batch in file.iter_batches(batch_size=PAGE_ROWS, columns=list(columns)):
+                        copy.write(csv_lines(batch.select(list(columns))))
 
-    def type_of(self, kind: "pa.DataType") -> str:
-        return _type_of(kind, double="DOUBLE PRECISION", real="REAL", timestamp="TIMESTAMP", binary="BYTEA")
+    def type_of(self, kind: "pa.DataType", *, key: bool = False) -> str:
+        return self.dialect.type_of(kind, key=key)
 
 
 @dataclass(frozen=True)
 class _Duckdb:
     opened: Any
     mark: str = "?"
+    dialect: Dialect = DUCKDB
 
     def lock(self, table: str) -> None:
         """The file has one writing process, which holds it."""
@@ -149,12 +158,8 @@ class _Duckdb:
             [[str(path) for path in files]],
         )
 
-    def type_of(self, kind: "pa.DataType") -> str:
-        return _type_of(kind, double="DOUBLE", real="REAL", timestamp="TIMESTAMP", binary="BLOB")
-
-
-# the types of a column in a table that is there, by the wider one that a contract may give it since
-_NARROWER = {"BIGINT": ("SMALLINT", "INTEGER"), "DOUBLE": ("REAL", "FLOAT", "SMALLINT", "INTEGER"), "TIMESTAMPTZ": ("DATE",)}
+    def type_of(self, kind: "pa.DataType", *, key: bool = False) -> str:
+        return self.dialect.type_of(kind, key=key)
 
 
 def widen_table(on: Statements, table: str, schema: "pa.Schema") -> None:
@@ -164,7 +169,7 @@ def widen_table(on: Statements, table: str, schema: "pa.Schema") -> None:
     owner, _, plain = table.rpartition(".")
     rows = on.rows(
         "SELECT column_name, data_type, numeric_precision, numeric_scale FROM information_schema.columns "
-        f"WHERE table_name = {on.mark} AND table_schema = {on.mark if owner else 'current_schema()'}",
+        f"WHERE table_name = {on.mark} AND table_schema = {on.mark if owner else on.dialect.schema}",
         plain,
         *([owner] if owner else []),
     )
@@ -176,36 +181,12 @@ def widen_table(on: Statements, table: str, schema: "pa.Schema") -> None:
             on.run(f"ALTER TABLE {place} ADD COLUMN {quoted(field.name)} {wanted}")
             continue
         kind, precision, scale = there[field.name]
-        wider = kind in _NARROWER.get(wanted.split()[0], ())
+        wider = kind in on.dialect.narrower.get(wanted.split()[0], ())
         if kinds.is_decimal(field.type) and kind.startswith(("DECIMAL", "NUMERIC")) and precision and scale is not None:
             grown = field.type.scale >= scale and field.type.precision - field.type.scale >= precision - scale
             wider = grown and (field.type.precision, field.type.scale) != (precision, scale)
         if wider:
-            on.run(f"ALTER TABLE {place} ALTER COLUMN {quoted(field.name)} SET DATA TYPE {wanted}")
-
-
-def _type_of(kind: "pa.DataType", **names: str) -> str:
-    import pyarrow.types as kinds
-
-    if kinds.is_timestamp(kind):
-        return "TIMESTAMPTZ" if kind.tz else names["timestamp"]
-    if kinds.is_decimal(kind):
-        return f"DECIMAL({kind.precision},{kind.scale})"
-    rules = (
-        (kinds.is_boolean, "BOOLEAN"),
-        (kinds.is_uint64, "DECIMAL(20,0)"),
-        (lambda k: kinds.is_int64(k) or kinds.is_uint32(k), "BIGINT"),
-        (kinds.is_integer, "INTEGER"),
-        (kinds.is_float64, names["double"]),
-        (kinds.is_floating, names["real"]),
-        (kinds.is_date, "DATE"),
-        (lambda k: kinds.is_string(k) or kinds.is_large_string(k), "TEXT"),
-        (lambda k: kinds.is_binary(k) or kinds.is_large_binary(k), names["binary"]),
-    )
-    for holds, name in rules:
-        if holds(kind):
-            return name
-    raise ConfigError(f"expected columns of plain types, found {kind}: leave the column out of the view")
+            on.run(on.dialect.widen.format(place, quoted(field.name), wanted))
 
 
 def quoted(name: str) -> str:

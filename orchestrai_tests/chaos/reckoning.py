@@ -3,6 +3,7 @@
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import dagster as dg
 import pyarrow.parquet as pq
@@ -18,6 +19,13 @@ from orchestrai_tests.observability.hooks import Hook
 
 # conditions that are true to the end: what is broken was never sent again
 TRUE_TO_THE_END = frozenset({"gate_closed", "dead_letters", "unprotected"})
+
+
+class Sent(Protocol):
+    """What producers sent, by dataset and name: the hour of each object, and the numbers of its rows."""
+
+    landed: dict[tuple[str, str], tuple[int, list[int]]]
+    broken: dict[tuple[str, str], tuple[int, list[int]]]
 
 
 @dataclass
@@ -81,14 +89,14 @@ def reckon(chaos: Chaos) -> Reckoning:
         found.refused += whole.held_up
         if whole.listed != len(sent) or whole.counts["waiting"] != whole.held_up:
             found.wrong.append(f"{name}: {len(sent)} were sent, found {dict(whole.counts)}, {whole.held_up} of them held up")
-        found.wrong += _rows(chaos, runtime, name, found)
+        found.wrong += wrong_rows(chaos, runtime, name, found)
     _told(chaos.operation.hook, _open_alerts(runtime), found)
     with dg.DagsterInstance.from_config(str(chaos.operation.home / "dagster")) as instance:
         found.runs.update(run.status.value.lower() for run in instance.get_runs())
     return found
 
 
-def _rows(chaos: Chaos, runtime: Runtime, name: str, found: Reckoning) -> list[str]:
+def wrong_rows(sent_by: Sent, runtime: Runtime, name: str, found: Reckoning) -> list[str]:
     """Each row that a producer sent is in the restored data once, and in the raw events and the snapshot as the same bytes."""
     prefix = f"{PREFIX}/{name}"
     raw, kept, restored = (runtime.ledger.find(f"{prefix}/{stage}") for stage in ("raw_events", "snapshot", "restored"))
@@ -100,10 +108,10 @@ def _rows(chaos: Chaos, runtime: Runtime, name: str, found: Reckoning) -> list[s
         for part in files.values():
             for file in part:
                 there.update(pq.read_table(file.path, columns=["number"])["number"].to_pylist())
-    held_up = {hour for (dataset, _), (hour, _) in chaos.broken.items() if dataset == name}
+    held_up = {hour for (dataset, _), (hour, _) in sent_by.broken.items() if dataset == name}
     sent = Counter(
         number
-        for (dataset, _), (hour, numbers) in chaos.landed.items()
+        for (dataset, _), (hour, numbers) in sent_by.landed.items()
         if dataset == name and hour not in held_up
         for number in numbers
     )

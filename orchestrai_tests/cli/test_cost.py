@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrai_tests.accessibility import faults
 from orchestrai_tests.cli.conftest import DATASET, RAW, MakeRuntime, command, run
 
 
@@ -36,6 +37,7 @@ def test_costs_of_an_asset_of_days_and_prices_are_told(
     )
     page = tmp_path / "costs.html"
     assert command("cost", "report", "churn", "--html", str(page))[0] == 0 and "<svg" in page.read_text()
+    assert faults(page.read_text()) == []
     code, told = command("cost", "prices", "--json")
     applied = [price["name"] for price in json.loads(told)["prices"] if price["applies"]]
     assert code == 0 and applied == ["desk"]

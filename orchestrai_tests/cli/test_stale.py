@@ -36,7 +36,7 @@ def test_nothing_stale_ends_with_0_and_a_day_that_changed_late_with_1(shop: Shop
     (told,) = json.loads(text)["stale"]
     assert code == 1 and (told["asset"], told["partition"]) == (FEATURES, "2026-10-12")
     assert told["causes"] == [{"kind": "changed", "asset": RESTORED, "partitions": [day]}]
-    (report,) = json.loads(command("report", "--json")[1])
+    (report,) = json.loads(command("report", "--json")[1])["pipelines"]
     assert report["stale"] == {FEATURES: 1, TRAINING: 1}
     findings = {one["name"]: one for one in json.loads(command("doctor", "--json")[1])["findings"]}
     assert not findings["stale"]["ok"] and f"{FEATURES}: 1 partitions" in findings["stale"]["detail"]

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from http.cookiejar import CookieJar
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -120,6 +121,32 @@ def test_who_logged_in_is_named_to_dagster_and_what_a_client_says_of_itself_is_g
     # the session goes on, and its cookie stays with the proxy
     assert status == 200 and f"X-Forwarded-User: {CANARY}" in told and site.provider.logins == logins
     assert "mod_auth_openidc" not in told and "OIDC" not in told
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        ("x-forwarded-user",),
+        ("keep-alive, X-Forwarded-User",),
+        ("close", "X-FORWARDED-USER"),
+        ("x-forwarded-user,x-forwarded-user",),
+    ],
+)
+def test_an_operator_cannot_have_the_proxys_own_header_dropped_on_the_way(site: Site, connection: tuple[str, ...]) -> None:
+    """What `Connection` names a proxy must not pass on: without its name a run would be that of nobody, and of whom a tag claims."""
+    site.provider.person = {"email": CANARY, "groups": ["operators"]}
+    jar = CookieJar()
+    assert site.get(build_opener(ProxyHandler({}), HTTPCookieProcessor(jar)), 0)[0] == 200
+    asking = HTTPConnection("127.0.0.1", site.ports[0], timeout=20)
+    asking.putrequest("GET", "/graphql")
+    asking.putheader("Cookie", "; ".join(f"{cookie.name}={cookie.value}" for cookie in jar))
+    for value in connection:
+        asking.putheader("Connection", value)
+    asking.endheaders()
+    answer = asking.getresponse()
+    told = answer.read().decode()
+    asking.close()
+    assert answer.status == 200 and f"X-Forwarded-User: {CANARY}" in told.splitlines()
 
 
 def test_nobody_passes_without_a_login(site: Site) -> None:

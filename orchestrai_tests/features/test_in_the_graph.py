@@ -1,4 +1,4 @@
-"""What a declaration of features comes to in the graph: the drift check, the online store, tables for other tools."""
+"""What a declaration of features comes to in the graph: the drift check, the online store."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -8,15 +8,14 @@ import pytest
 
 from orchestrai.defs.checks.drift_checks import build_drift_checks
 from orchestrai.features.by_key.online import OnlineStore
-from orchestrai.features.table_formats import delta_place
 from orchestrai.pipeline.load import load_project
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import load_settings
-from orchestrai_tests.provenance.small import CHAMPION, CONTRACT, DAYS, FEATURES, NOW, PIPELINE, RESTORED, Small
+from orchestrai_tests.provenance.small import CHAMPION, CONTRACT, DAYS, FEATURES, NOW, PIPELINE, Small
 
 DECLARED = PIPELINE.replace("ENCRYPT", "").replace(
     "entity: device_id, event_time: ts,\n",
-    "entity: device_id, event_time: ts, online: true, share: [delta], files_every: 1h, checks: {drift: 0.25, coverage: 0.9},\n",
+    "entity: device_id, event_time: ts, online: true, files_every: 1h, checks: {drift: 0.25, coverage: 0.9},\n",
 )
 PYTHON = DECLARED.replace(
     'sql: "SELECT device_id, ts, level * 2 AS twice, level + 1 AS more FROM readings"}',
@@ -47,8 +46,7 @@ def small(folder: Path, text: str) -> Small:
 
 
 @pytest.mark.parametrize("text", [DECLARED, PYTHON], ids=["sql", "python"])
-def test_features_go_online_and_are_shared_in_the_step_that_publishes_them(tmp_path: Path, text: str) -> None:
-    deltalake = pytest.importorskip("deltalake")
+def test_features_go_online_in_the_step_that_publishes_them(tmp_path: Path, text: str) -> None:
     world = small(tmp_path, text)
     world.land(*DAYS[:2])
     world.publish(*DAYS[:2])
@@ -56,12 +54,7 @@ def test_features_go_online_and_are_shared_in_the_step_that_publishes_them(tmp_p
     with OnlineStore(world.home / "online" / "small" / "levels.sqlite") as store:
         row = store.get("d1")
     assert row is not None and row.version == version and row.time > datetime.fromisoformat(f"{DAYS[1]}T00:00:00+00:00")
-    table = deltalake.DeltaTable(str(delta_place(world.home / "tables", FEATURES)))
-    newest = max(
-        (item for item in table.to_pyarrow_table().to_pylist() if item["device_id"] == "d1"), key=lambda item: item["ts"]
-    )
-    assert newest["twice"] == row.values["twice"]
-    assert not delta_place(world.home / "tables", RESTORED).exists()
+    assert row.values["more"] == row.values["twice"] / 2 + 1
 
 
 def test_the_drift_check_compares_with_what_the_champion_learned_from(tmp_path: Path) -> None:

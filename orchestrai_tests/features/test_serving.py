@@ -1,10 +1,9 @@
-"""Feature tables in other hands: online reads by key, Delta and Iceberg over the same bytes."""
+"""Feature tables in other hands: online reads by key."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +14,6 @@ from orchestrai.features.by_key import newest_rows
 from orchestrai.features.by_key.online import OnlineStore, update_online
 from orchestrai.features.by_key.online_http import features_app
 from orchestrai.features.spec import FeatureViewSpec
-from orchestrai.features.table_formats import register_delta, register_iceberg, shared, write_delta
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ledger.ledger import Ledger
 from orchestrai_tests.features.conftest import PIPELINES, READINGS, START, Publish, by_hour, readings
@@ -104,109 +102,6 @@ def test_features_of_another_definition_are_not_served(ledger: Ledger, publish: 
     compute(ledger, other, asset=OUT, inputs={"readings": IN}, grain="hour", partitions=None)
     update_online(ledger, other, asset=OUT, path=path)
     assert served(path, 8) == newest(ledger)
-
-
-def test_delta_replaces_changed_partitions_only_and_travels_in_time(
-    ledger: Ledger, publish: Publish, tmp_path: Path
-) -> None:
-    deltalake = pytest.importorskip("deltalake")
-    hours = by_hour(readings(4, 40, gap=200))
-    publish(IN, READINGS, hours)
-    run(ledger)
-    target = str(tmp_path / "delta")
-    first = write_delta(ledger, view(), asset=OUT, table=target)
-    assert write_delta(ledger, view(), asset=OUT, table=target) == first
-    last = sorted(hours)[-1]
-    old = table_of(ledger)
-    publish(IN, READINGS, {last: hours[last][: len(hours[last]) // 2]})
-    run(ledger)
-    assert write_delta(ledger, view(), asset=OUT, table=target) == first + 1
-    keys = [("device_id", "ascending"), ("ts", "ascending")]
-
-    def delta(version: int) -> pa.Table:
-        found = deltalake.DeltaTable(target, version=version).to_pyarrow_table().select(view().schema.names)
-        return found.cast(view().schema).sort_by(keys)
-
-    assert delta(first + 1).equals(table_of(ledger).sort_by(keys))
-    assert delta(first).equals(old.sort_by(keys))
-
-
-def test_restored_files_are_registered_without_a_copy(ledger: Ledger, publish: Publish, tmp_path: Path) -> None:
-    deltalake = pytest.importorskip("deltalake")
-    hours = by_hour(readings(4, 40, gap=200))
-    publish(IN, READINGS, hours)
-    rows = sum(len(part) for part in hours.values())
-    register_delta(ledger, asset=IN, table=tmp_path / "delta")
-    assert not list((tmp_path / "delta").glob("*.parquet"))
-    found = deltalake.DeltaTable(str(tmp_path / "delta"))
-    assert found.to_pyarrow_table().num_rows == rows
-    assert register_delta(ledger, asset=IN, table=tmp_path / "delta") == found.version()
-
-
-def test_restored_files_are_an_iceberg_table_too(ledger: Ledger, publish: Publish, tmp_path: Path) -> None:
-    pytest.importorskip("pyiceberg")
-    pytest.importorskip("sqlalchemy")
-    from pyiceberg.catalog.sql import SqlCatalog
-
-    hours = by_hour(readings(4, 40, gap=200))
-    publish(IN, READINGS, hours)
-    (tmp_path / "warehouse").mkdir()
-    catalog = SqlCatalog("local", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}/warehouse")
-    first = register_iceberg(ledger, asset=IN, catalog=catalog, identifier="p.readings")
-    assert register_iceberg(ledger, asset=IN, catalog=catalog, identifier="p.readings") == first
-    table = catalog.load_table("p.readings")
-    assert table.scan().to_arrow().num_rows == sum(len(part) for part in hours.values())
-    assert not list((tmp_path / "warehouse").rglob("*.parquet"))
-    last = sorted(hours)[-1]
-    publish(IN, READINGS, {last: hours[last][:3]})
-    register_iceberg(ledger, asset=IN, catalog=catalog, identifier="p.readings")
-    assert (
-        catalog.load_table("p.readings").scan().to_arrow().num_rows == sum(map(len, hours.values())) - len(hours[last]) + 3
-    )
-
-
-def test_what_a_stage_published_is_shared_where_its_report_says(ledger: Ledger, publish: Publish, tmp_path: Path) -> None:
-    deltalake = pytest.importorskip("deltalake")
-    pytest.importorskip("pyiceberg")
-    from pyiceberg.catalog.sql import SqlCatalog
-
-    publish(IN, READINGS, by_hour(readings(3, 30, gap=200)))
-    report = compute(ledger, view(), asset=OUT, inputs={"readings": IN}, grain="hour", partitions=None)
-    done = shared(ledger, report, ("delta", "iceberg"), tmp_path / "tables")
-    assert shared(ledger, report, (), tmp_path / "tables") is report
-    keys = [("device_id", "ascending"), ("ts", "ascending")]
-    expected = table_of(ledger).sort_by(keys)
-    found = deltalake.DeltaTable(str(done.facts["delta_table"]))
-    assert found.to_pyarrow_table().cast(expected.schema).sort_by(keys).equals(expected)
-    name, _, place = str(done.facts["iceberg_table"]).partition(" in ")
-    rows = SqlCatalog("orchestrai", uri=place).load_table(name).scan().to_arrow()
-    assert rows.cast(expected.schema).sort_by(keys).equals(expected)
-    files = [str(tmp_path / "tables" / "delta" / OUT / file) for file in found.to_pyarrow_dataset().files]
-    with duckdb.connect() as db:
-        assert db.read_parquet(files).count("*").fetchall()[0][0] == expected.num_rows
-    assert not [
-        path for path in (tmp_path / "tables").rglob("*.parquet") if not path.resolve().is_relative_to(ledger.lake.root)
-    ]
-
-
-def test_a_declared_delta_table_follows_the_feature_table(ledger: Ledger, publish: Publish, tmp_path: Path) -> None:
-    from deltalake import DeltaTable
-
-    spec = {"name": "rolling", "from": "readings", "entity": "device_id", "event_time": "ts", "sql": "device_rolling.sql"}
-    place = str(tmp_path / "delta")
-    followed = load_view(
-        FeatureViewSpec.model_validate({**spec, "delta": place}), PIPELINES / "telemetry", {"readings": READINGS}
-    )
-    assert followed.hash == view().hash
-    hours = by_hour(readings(3, 60, gap=200))
-    publish(IN, READINGS, hours)
-    run(ledger)
-    # the table is new here: also what was published before it was declared goes in
-    report = compute(ledger, followed, asset=OUT, inputs={"readings": IN}, grain="hour", partitions=None)
-    assert report.facts["computed"] == 0
-    assert DeltaTable(place).to_pyarrow_table().num_rows == table_of(ledger).num_rows
-    again = compute(ledger, followed, asset=OUT, inputs={"readings": IN}, grain="hour", partitions=None)
-    assert again.facts["delta_version"] == report.facts["delta_version"] == DeltaTable(place).version()
 
 
 def test_a_micro_batch_reaches_the_online_store_by_its_own_files_alone(

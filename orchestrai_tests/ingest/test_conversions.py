@@ -328,3 +328,12 @@ VALUE = st.one_of(
 def test_one_value_through_three_formats_is_one_value(tmp_path: Path, value: Any, physical: str) -> None:
     csv, jsonl, parquet = three(value, physical, tmp_path)
     assert csv == jsonl == parquet or (value == "" and jsonl == parquet)
+
+
+@pytest.mark.parametrize("day", [date(1, 1, 1), date(1684, 1, 1), date(2255, 6, 6), date(2300, 2, 28), date(9999, 12, 31)])
+def test_a_date_of_any_year_is_read_from_moments_and_from_text(day: date) -> None:
+    contract = Contract("days", "1.0.0", (Column("day", "DATE", "day"),))
+    midnight = datetime.combine(day, clock.min)
+    for landed in (pa.array([midnight], pa.timestamp("us")), pa.array([midnight.isoformat()])):
+        batch, misfits = convert(contract, {"day": landed}, 1)
+        assert misfits == [] and batch.column(0).to_pylist() == [day]

@@ -18,7 +18,7 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.secrets.reference import resolve_secret, scrubbed
 from orchestrai.storage.postgres import address, connection
-from orchestrai.warehouse.merge import DuckdbTarget, LoadReport, PostgresTarget, load_table
+from orchestrai.warehouse.merge import DuckdbTarget, LoadReport, MysqlTarget, PostgresTarget, load_table
 from orchestrai_tests.producers import producer
 from orchestrai_tests.running import ingest_table
 from orchestrai_tests.servers.postgres import PostgresServer
@@ -335,7 +335,7 @@ def publish(ledger: Ledger, values: dict[str, list[tuple[str, float | None]]]) -
 Load = Callable[..., LoadReport]
 
 
-@pytest.fixture(params=["postgres", "duckdb"])
+@pytest.fixture(params=["postgres", "duckdb", "mariadb"])
 def warehouse(request: pytest.FixtureRequest, ledger: Ledger, tmp_path: Path) -> tuple[Load, Callable[[], Any]]:
     target: Any
     query = 'SELECT customer, score FROM "rfm" ORDER BY customer'
@@ -343,6 +343,12 @@ def warehouse(request: pytest.FixtureRequest, ledger: Ledger, tmp_path: Path) ->
         shop = request.getfixturevalue("shop")
         target = PostgresTarget("env://SHOP_URL", "rfm")
         read: Callable[[], Any] = lambda: shop.run(query)  # noqa: E731
+    elif request.param == "mariadb":
+        server = request.getfixturevalue("mariadb")
+        url = server.database()
+        request.getfixturevalue("monkeypatch").setenv("MARTS_URL", url)
+        target = MysqlTarget("env://MARTS_URL", "rfm")
+        read = lambda: server.run(url.rpartition("/")[2], query)  # noqa: E731
     else:
         import duckdb
 

@@ -56,6 +56,20 @@ def test_a_class_that_spark_would_not_count_is_refused_before_it_is_asked() -> N
         SparkTrainer(SparkTraining(workers=1), session=lambda: None).train("churn", XGBoostParams(), "multiclass", some)
 
 
+def test_it_trains_in_the_session_that_the_settings_name(ledger: Ledger) -> None:
+    publish(ledger, TRAINING_SET, customers())
+    asked: list[str] = []
+
+    def session() -> object:
+        asked.append("settings")
+        raise ModelError("expected a cluster, found none: start one")
+
+    model = spec(estimator={"xgboost": TREES}, train_on={"spark": {"workers": 2}})
+    with pytest.raises(ModelError, match="expected a cluster"):
+        train(ledger, model, training_set=TRAINING_SET, asset=CANDIDATE, spark=session)
+    assert asked == ["settings"]
+
+
 def _rows(seed: int, count: int) -> Rows:
     table = customers(seed=seed, per_moment=count)
     return encode(table, infer_columns(table, spec()), spec().entity)

@@ -17,6 +17,7 @@ from orchestrai.provenance.export.dossier.model_sections import drift_since
 from orchestrai.provenance.lineage import Step, Use
 from orchestrai.provenance.verified_records import Records
 from orchestrai.vault.lifecycle.legal_hold import place_hold
+from orchestrai_tests.accessibility import faults
 from orchestrai_tests.provenance.builder import MODEL, World
 from orchestrai_tests.provenance.small import CHAMPION, DAYS, RAW, Small
 from orchestrai_tests.provenance.test_cli import run
@@ -91,7 +92,7 @@ def test_a_dossier_says_what_the_real_stages_recorded(tmp_path: Path, monkeypatc
     assert drift_since(records, [Step(Use(CHAMPION, {}), {}, (), ())]).tables[0].rows == ()
     page = Page()
     page.feed(to.read_text(encoding="utf-8"))
-    assert page.open == []
+    assert page.open == [] and faults(to.read_text(encoding="utf-8")) == []
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(pictures) == len(told["pictures"]) == 4
     assert all(one["alt"] and str(one["src"]).startswith("data:image/png;base64,") for one in pictures)

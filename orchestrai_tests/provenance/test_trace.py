@@ -12,6 +12,7 @@ from orchestrai.provenance.export.page import trace_html
 from orchestrai.provenance.export.svg_graph import columns_of, placed
 from orchestrai.provenance.export.text_tree import trace_text
 from orchestrai.provenance.trace import trace
+from orchestrai_tests.accessibility import faults
 from orchestrai_tests.producers import producer
 from orchestrai_tests.provenance.builder import MODEL, ORDERS, VIEW, World, uri
 
@@ -100,6 +101,7 @@ def test_the_page_needs_nothing_from_outside_and_escapes_what_it_shows(world: Wo
     assert "<b>" not in page
     assert not re.search(r"""(src|href)\s*=\s*["']?(?!#)[a-z/]""", page)
     assert "@import" not in page and "url(" not in page
+    assert faults(page) == []
 
 
 def test_the_page_draws_every_node_once_and_every_way_between(world: World) -> None:
@@ -112,6 +114,7 @@ def test_the_page_draws_every_node_once_and_every_way_between(world: World) -> N
     # raw = snapshot = restored, said where it holds
     assert page.count('class="equal"') == 2
     assert page.count('class="bars"') == 4
+    assert faults(page) == []
 
 
 def test_cards_of_one_column_never_cover_each_other(world: World) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrai_tests.servers.azurite import AzuriteServer, azurite_server
 from orchestrai_tests.servers.gcs import GcsServer, gcs_server
+from orchestrai_tests.servers.mariadb import MariadbServer, mariadb_server
 from orchestrai_tests.servers.mlflow import mlflow_server
 from orchestrai_tests.servers.moto import moto_server
 from orchestrai_tests.servers.postgres import PostgresServer, postgres_server
@@ -57,6 +58,12 @@ def gcs() -> Iterator[GcsServer]:
 def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server."""
     yield from _or_skip(postgres_server())
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariadbServer]:
+    """A MariaDB server."""
+    yield from _or_skip(mariadb_server())
 
 
 @pytest.fixture(scope="session")

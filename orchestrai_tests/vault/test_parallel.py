@@ -25,7 +25,7 @@ def test_results_come_in_the_order_of_the_tasks(workers: int) -> None:
 
 
 def test_two_tasks_run_at_once() -> None:
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=120)
     assert len(list(in_order([both.wait, both.wait], 2))) == 2
 
 
@@ -49,7 +49,7 @@ def test_what_a_task_raises_reaches_the_caller_after_the_results_before_it(worke
 def test_after_a_failure_what_has_not_begun_is_left_and_no_thread_stays() -> None:
     before = threading.active_count()
     done: list[int] = []
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=120)
 
     def fail() -> int:
         both.wait()
@@ -57,7 +57,7 @@ def test_after_a_failure_what_has_not_begun_is_left_and_no_thread_stays() -> Non
 
     def hold() -> int:
         both.wait()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         # until the thread that failed has ended, so that whatever it left behind would be taken by this one
         while threading.active_count() > before + 1 and time.monotonic() < deadline:
             time.sleep(0.001)

@@ -44,6 +44,7 @@ class Warehouse:
         "duckdb",
         "sqlite",
         pytest.param("postgres", marks=pytest.mark.emulator),
+        pytest.param("mariadb", marks=pytest.mark.emulator),
         pytest.param("sqlalchemy", marks=pytest.mark.emulator),
     ]
 )
@@ -66,6 +67,11 @@ def warehouse(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
                 return opened.execute(statement).fetchall()
 
         return Warehouse(f"sqlite:///{home}/marts.sqlite", lite)
+    if request.param == "mariadb":
+        server = request.getfixturevalue("mariadb")
+        url = server.database()
+        monkeypatch.setenv("MARTS_URL", url)
+        return Warehouse("env://MARTS_URL", lambda statement: server.run(url.rpartition("/")[2], statement))
     import psycopg
 
     url = request.getfixturevalue("postgres").database()

@@ -9,7 +9,6 @@ from orchestrai.cli.output import AsJson, bars, emit, make_app, out, table
 from orchestrai.errors import ConfigError
 
 if TYPE_CHECKING:
-    from orchestrai.ledger.quarantine import Refusal
     from orchestrai.pipeline.runtime import Runtime
     from orchestrai.stage.stage import AssetNode
 
@@ -24,40 +23,14 @@ def list_command(as_json: AsJson = False) -> None:
 
     Reads the ledger alone. Partitions that a person skipped are named by `orchestrai report`. Example: orchestrai gate list
     """
-    from orchestrai.ledger.quarantine import closed_gates
+    from orchestrai.pipeline.reports.gate_list import gate_list
 
-    runtime = open_runtime()
-    ledger = runtime.ledger
-    refusals = []
-    for node in runtime.project.nodes.values():
-        current = ledger.find(node.asset) if node.stage.gate else None
-        for partition, refusal in (closed_gates(ledger, node.asset, current) if node.stage.gate else {}).items():
-            stands = current is not None and partition in current.partitions
-            refusals.append((node.asset, partition, refusal, "older content" if stands else "nothing"))
+    gates = list(gate_list(open_runtime()))
     if as_json:
-        emit(
-            [
-                {
-                    "asset": a,
-                    "partition": p,
-                    "time": r.time,
-                    "root": r.root,
-                    "checks": r.closed,
-                    "state": _state(r),
-                    "reason": r.reason,
-                    "stands": s,
-                }
-                for a, p, r, s in refusals
-            ]
-        )
+        emit([gate.as_json() for gate in gates])
         return
-    rows = [(a, p, _state(r), r.time[:16], s, r.reason) for a, p, r, s in refusals]
+    rows = [(g.asset, g.partition, g.state, g.refusal.time[:16], g.in_its_place, g.refusal.reason) for g in gates]
     table(f"{len(rows)} closed gates", ("asset", "partition", "", "since (UTC)", "in its place", "why"), rows)
-
-
-def _state(refusal: "Refusal") -> str:
-    """Held is what breaks no rule and waits for a yes or for more data; all else is refused."""
-    return "held" if refusal.held else "refused"
 
 
 @gate.command("show")

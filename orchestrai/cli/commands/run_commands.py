@@ -18,6 +18,7 @@ from orchestrai.settings import load_settings
 
 if TYPE_CHECKING:
     from orchestrai.defs.launch.backfill import RunSummary
+    from orchestrai.pipeline.nodes.pipeline_node import Pipeline
     from orchestrai.pipeline.runtime import Runtime
 
 
@@ -27,9 +28,13 @@ def backfill(
     last: Annotated[str | None, typer.Option("--to", help="last partition, included")] = None,
     only: Annotated[str | None, typer.Option(help="one value of the datasets' dimension, for example eu")] = None,
     models: Annotated[bool, typer.Option(help="go on to features, training and promotion")] = True,
+    again: Annotated[bool, typer.Option("--again", help="run it in Dagster also where nothing is new")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run every stage of a pipeline over a span of partitions, one run per dataset, without a daemon.
+
+    First every stage is asked, over stores in which nothing can be written, whether it would publish anything. Where none would, this says
+    so, and Dagster is not loaded; --again runs it all the same.
 
     A refused partition does not hold back the others; the exit code is then 1. So it is where changed data leaves features stale that
     the run did not compute again. Of a dataset with a dimension beside time all values are run, or the one named by --only; datasets
@@ -41,6 +46,8 @@ def backfill(
     runtime = open_runtime()
     declared = runtime.project.pipeline(pipeline)
     span = (with_value(first, only) if first and only else first, with_value(last, only) if last and only else last)
+    if not again and _nothing_new(runtime, declared, span, models=models, quiet=as_json):
+        return
     runs, _ = run_pipelines(runtime, {declared.name: span}, models=models, quiet=as_json)
     from orchestrai.pipeline.reports.stale_assets import stale_assets
     from orchestrai.pipeline.reports.summary import summarize
@@ -54,6 +61,25 @@ def backfill(
         show([summary])
         show_stale(left)
     raise typer.Exit(0 if all(run.success for run in runs) and not left.by_inputs else 1)
+
+
+def _nothing_new(
+    runtime: "Runtime", declared: "Pipeline", span: tuple[str | None, str | None], *, models: bool, quiet: bool
+) -> bool:
+    """Whether a backfill would publish nothing; says so."""
+    from orchestrai.pipeline.refresh.trial import Span, what_is_new
+    from orchestrai.pipeline.reports.summary import summarize
+
+    with bars(quiet) as progress:
+        if what_is_new(runtime, declared, Span(*span, models=models), progress):
+            return False
+    summary = summarize(runtime.ledger, declared)
+    if quiet:
+        emit({"runs": [], "summary": asdict(summary), "stale": [], "unreadable": {}})
+    else:
+        out.print("nothing new: every stage stands as it is published, so nothing was run; --again runs it all the same")
+        show([summary])
+    return True
 
 
 def demo(

@@ -75,7 +75,6 @@ def doctor(
     for extra, module in (
         ("kafka", "confluent_kafka"),
         ("postgres", "psycopg"),
-        ("delta", "deltalake"),
         ("iceberg", "pyiceberg"),
     ):
         there = importlib.util.find_spec(module) is not None

@@ -1,6 +1,5 @@
 """`report` and `stale`: what is current, what is protected, and what would come out otherwise now."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,13 @@ from orchestrai.errors import ConfigError
 
 
 def report(
+    page: Annotated[
+        Path | None,
+        typer.Option("--out", help="write all of it to this file as one self-contained page, for people without Dagster"),
+    ] = None,
+    models: Annotated[
+        bool, typer.Option("--models", help="with --out: also a page for each version of the models, in a folder beside it")
+    ] = False,
     compliance: Annotated[
         bool,
         typer.Option("--compliance", help="what is protected, since when, proven when, and what is not, for an auditor"),
@@ -24,55 +30,51 @@ def report(
 ) -> None:
     """Show what is current: rows, versions, snapshots, restore times, refused partitions, metrics, champions, lineage.
 
-    Reads the ledger, and landings for what no snapshot protects: works with Dagster down and its database gone.
+    With --out or --json also gates with what opens them, the vault with RPO and RTO over time, every version of the models and why it
+    was refused, costs, and alerts with what mends them. Reads the ledger, the vault's records, and landings for what no snapshot
+    protects: works with Dagster down and its database gone.
 
     With --compliance: protected datasets with their proofs, holds, locks, keys, replicas, retention, RPO and RTO over time, findings, and
     what nothing protects; from the signed records of ledger and vault alone. Exit code 1 when something needs a person.
 
-    Examples: orchestrai report --json    orchestrai report --compliance --to compliance.html
+    Examples: orchestrai report --json    orchestrai report --out state.html --models
+    orchestrai report --compliance --to compliance.html
     """
+    if models and page is None:
+        raise ConfigError("expected --out FILE.html with --models, found no --out: the pages are written beside it")
     if compliance or to is not None:
+        if page is not None:
+            raise ConfigError("expected --to FILE with --compliance, found --out: that is the page of the whole state")
         _compliance(to, as_json)
-    from orchestrai.pipeline.reports.database_findings import log_positions
-    from orchestrai.pipeline.reports.recovery_point import recovery_point
-    from orchestrai.pipeline.reports.stale_assets import stale_assets
-    from orchestrai.pipeline.reports.summary import summarize
-    from orchestrai.pipeline.reports.unusual_snapshots import unusual_snapshots
-
-    runtime = open_runtime()
-    summaries = [summarize(runtime.ledger, pipeline) for pipeline in runtime.project.pipelines]
-    left = stale_assets(runtime.context(), runtime.project.nodes)
-    positions = log_positions(runtime)
-    points = {
-        pipeline.name: [recovery_point(runtime, node) for node in pipeline.own_datasets]
-        for pipeline in runtime.project.pipelines
-    }
-    raised = unusual_snapshots(runtime)
-    if as_json:
-        told = {name: {point.dataset: point.as_json() for point in some} for name, some in points.items()}
-        emit(
-            [
-                {
-                    **asdict(summary),
-                    "stale": left.counts(f"{summary.name}/"),
-                    "recovery_points": told[summary.name],
-                    "unusual_changes": [a.as_json() for a in raised if a.commit.dataset.startswith(f"{summary.name}/")],
-                    "databases": [p.as_json() for p in positions if p.name.startswith(f"{summary.name}/")],
-                }
-                for summary in summaries
-            ]
-        )
+    if page is not None or as_json:
+        _state(page, models, as_json)
         return
-    show(summaries)
-    show_stale(left)
-    for point in (point for some in points.values() for point in some if not point.passed):
+    from orchestrai.pipeline.reports.overview import overview
+
+    told = overview(open_runtime())
+    show(told.summaries)
+    show_stale(told.stale)
+    for point in (point for point in told.all_points if not point.passed):
         out.print(f"{point.dataset}: rpo: {point.message}", style="red", markup=False, soft_wrap=True)
-    for alarm in raised:
+    for alarm in told.unusual:
         out.print(f"unusual: {alarm.message}", style="red", markup=False, soft_wrap=True)
-    for position in positions:
+    for position in told.positions:
         for verdict in position.verdicts:
             style = "" if verdict.passed else "red"
             out.print(f"{position.name}: {verdict.check}: {verdict.message}", style=style, markup=False, soft_wrap=True)
+
+
+def _state(page: Path | None, models: bool, as_json: bool) -> None:
+    from orchestrai.cli.reports.page_commands import write_state
+    from orchestrai.provenance.state.state import state_of
+
+    runtime = open_runtime()
+    told = state_of(runtime, pictures=page is not None)
+    written = write_state(runtime, told, page, models) if page is not None else []
+    if as_json:
+        emit({**told.as_json(), "files": [str(path) for path in written]})
+        return
+    out.print(f"wrote {page}" + (f" and {len(written) - 1} pages of models" if models else ""), soft_wrap=True)
 
 
 def _compliance(to: Path | None, as_json: bool) -> None:

@@ -150,26 +150,33 @@ class PagedTree(Mapping[str, Row], Generic[Row, Place]):
                     for child in ([subtree] if subtree.height < highest else beyond.pages.read(subtree) if highest else ())
                 ]
 
-    def unlike(self, other: "PagedTree[Row, Place]") -> tuple[dict[str, Row], dict[str, Row]]:
+    def unlike(self, other: "PagedTree[Any, Any]") -> tuple[dict[str, Row], dict[str, Any]]:
         """The rows of pages whose hash the other tree has nowhere, of this tree and of the other: all that differ are among them.
 
-        What lies beside the leaves in a row may differ where the hash is the same. Costs the pages that differ.
+        What lies beside the leaves in a row may differ where the hash is the same. Costs the pages that differ. The other may have pages
+        of another width, as long as it hashes its rows in the same way.
         """
-        sides, rows = ([self.root], [other.root]), (dict[str, Row](), dict[str, Row]())
+        sides: tuple[list[Subtree[Any]], list[Subtree[Any]]] = ([self.root], [other.root])
+        rows: tuple[dict[str, Row], dict[str, Any]] = ({}, {})
+        both: tuple[PagedTree[Any, Any], PagedTree[Any, Any]] = (self, other)
         while any(sides):
             shared = {subtree.hash for subtree in sides[0]}.intersection(subtree.hash for subtree in sides[1])
             left = tuple([subtree for subtree in side if subtree.hash not in shared] for side in sides)
-            highest = max((subtree.height for side in left for subtree in side), default=0)
+            widest = max((tree.room(one) for tree, side in zip(both, left, strict=True) for one in side), default=0)
             sides = ([], [])
-            for tree, side, below, found in zip((self, other), left, sides, rows, strict=True):
+            for tree, side, below, found in zip(both, left, sides, rows, strict=True):
                 for subtree in side:
-                    if subtree.height < highest:
+                    if tree.room(subtree) < widest:
                         below.append(subtree)
                     elif subtree.height:
                         below += tree.pages.read(subtree)
                     else:
                         found.update((tree.pages.key(row), row) for row in tree.pages.read(subtree))
         return rows
+
+    def room(self, subtree: Subtree[Place]) -> int:
+        """How many rows a page of its height has room for, all below it counted."""
+        return int(self.pages.width ** (subtree.height + 1))
 
     def updated(self, changes: Mapping[str, Row | None], write: "Write[Place]") -> "PagedTree[Row, Place]":
         """The tree with these rows put in, and those whose row is None left out; `write` keeps its new pages."""

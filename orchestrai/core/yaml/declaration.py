@@ -63,6 +63,18 @@ def field_reader(read: Callable[[Value], Read]) -> Callable[[Value], Read]:
     return reader
 
 
+# what datasets and views said of tables for other tools
+SHARED = "an entry {name, from, as} under share of the pipeline (docs/tables.md)"
+
+
+def require_moved(value: Any, moved: Mapping[str, str]) -> Any:
+    """What is to be validated, unchanged; raises ValueError for a field that is declared elsewhere now, with where."""
+    for name, place in moved.items() if isinstance(value, Mapping) else ():
+        if name in value:
+            raise ValueError(f"{name}: expected {place}, found it here")
+    return value
+
+
 def mistake(path: Path, line: int, field: str, expected: str, actual: object) -> DeclarationError:
     """The error that tells one mistake in one line; the file is named with its folder, since all are called pipeline.yaml."""
     shown = actual if isinstance(actual, str) else repr(actual)

@@ -5,6 +5,7 @@ Sensors report it with each whole look; by hand it looks itself.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -12,7 +13,9 @@ import dagster as dg
 from orchestrai.core.verdict import Verdict
 from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.platform.patience import patient
+from orchestrai.errors import OrchestraiError
 from orchestrai.ingest.discovery.reconciliation import PLACES, Reconciliation, reconcile
+from orchestrai.observability.alerts.condition import Condition, Sight
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.load_node import retries_of
 from orchestrai.pipeline.reports.landing_status import judge_of
@@ -20,6 +23,8 @@ from orchestrai.pipeline.reports.recovery_point import INFO, RecoveryPoint, reco
 from orchestrai.pipeline.runtime import Runtime
 
 ACCOUNTED = "accounted"
+# the conditions of a ledger's gate, which tell whoever waits for a person
+GATES = ("gate_closed", "held")
 SHOWN = 50
 
 
@@ -83,6 +88,35 @@ def accounted_evaluation(dataset: DatasetNode, whole: Reconciliation) -> dg.Asse
         severity=dg.AssetCheckSeverity.WARN,
         metadata=_metadata(whole),
     )
+
+
+def without_twice(runtime: Runtime, sight: Sight) -> Sight:
+    """A look without what another condition tells: `accounted` fails while a gate of the raw events is closed, and for just that.
+
+    The newest evaluation is as old as the newest whole look at the landing. So where no gate is closed the landing is looked at again,
+    and where that cannot be done nothing is said of the check.
+    """
+    closed = {one.subject for one in sight.conditions if one.kind in GATES}
+    over, unseen = set[Condition](), set[str]()
+    by_landing = {
+        asset_key(dataset.asset("landing")).to_user_string(): dataset
+        for pipeline in runtime.project.pipelines
+        for dataset in pipeline.own_datasets
+    }
+    for one in sight.conditions:
+        dataset = by_landing.get(asset_key(one.subject).to_user_string())
+        if dataset is None or (one.kind, one.cause) != ("check_failed", ACCOUNTED):
+            continue
+        raw = dataset.asset("raw_events")
+        try:
+            passed = raw in closed or _passed(reconcile(judge_of(runtime, dataset)).lettered())
+            known = raw in closed or sight.covers(Condition(GATES[0], raw, "", "", ""))
+        except OrchestraiError:
+            passed = known = False
+        if passed or not known:
+            over.add(one)
+            unseen |= set() if known else {one.subject}
+    return replace(sight, conditions=sight.conditions - over, unseen=sight.unseen | unseen)
 
 
 def _passed(whole: Reconciliation) -> bool:

@@ -15,7 +15,6 @@ from orchestrai.backup.retention_stages import PRUNE, RETENTION
 from orchestrai.defs.asset_keys import asset_key
 from orchestrai.pipeline.drill_crons import WEEKLY_DRILLS
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
-from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.stage.stage import AssetNode
 
@@ -93,12 +92,6 @@ def _copy_schedules(group: str, own: Sequence[AssetNode]) -> Iterator[dg.Schedul
             yield _schedule(_name(node, "heal"), HEAL_CRON, f"{group}_heal", [node])
         if node.stage is PULL and node.subject.spec.every:
             yield _schedule(_name(node, "pull"), node.subject.spec.every, f"{group}_pull", [node])
-
-
-def kept_with_models(nodes: Sequence[AssetNode], pipeline: Pipeline) -> list[str]:
-    """What is kept in the same run as a pipeline's models: their versions, and managed resources declared to come after them."""
-    champions = {model.asset("champion") for model in pipeline.models}
-    return [node.asset for node in nodes if backs_up(node) and champions.intersection(node.deps)]
 
 
 def kept_with_snapshot(nodes: Sequence[AssetNode], dataset: DatasetNode) -> list[str]:

@@ -10,16 +10,23 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from orchestrai.core.time.calendar import window
 from orchestrai.defs.asset_keys import asset_key
 from orchestrai.defs.assets import AGAIN, partitions_of
-from orchestrai.defs.launch.backup_jobs import kept_with_models, kept_with_snapshot
+from orchestrai.defs.launch.backup_jobs import kept_with_snapshot
 from orchestrai.defs.launch.run_tags import dataset_tags, machine_tags
 from orchestrai.pipeline.costs.run_spec import ResourcesSpec
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.load_node import LoadNode
 from orchestrai.pipeline.nodes.model_node import ModelNode
 from orchestrai.pipeline.nodes.pipeline_node import Pipeline
+from orchestrai.pipeline.nodes.share_node import ShareNode
 from orchestrai.pipeline.nodes.view_node import ViewNode
-from orchestrai.pipeline.stage_registry import stages_of
-from orchestrai.stage.names import VERBATIM
+from orchestrai.pipeline.refresh.run_assets import (
+    ingest_assets,
+    kept_with_models,
+    loaded_whole,
+    model_assets,
+    tables_of,
+    train_assets,
+)
 from orchestrai.stage.stage import AssetNode
 
 AHEAD = timedelta(days=1)
@@ -51,13 +58,9 @@ def opens_soon(dataset: DatasetNode, partition: str, now: datetime) -> bool:
 
 def ingest_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> UnresolvedAssetJobDefinition:
     """landing -> raw events -> snapshot -> restored, and the feature views that are cut like the dataset."""
-    views = [view.asset for pipeline in pipelines for view in pipeline.views if view.partitioned_like == dataset]
-    views += [load.asset for pipeline in pipelines for load in pipeline.loads if load.partitioned_like == dataset]
     return dg.define_asset_job(
         job_name(dataset.prefix, "ingest"),
-        selection=dg.AssetSelection.assets(
-            *map(asset_key, [*(dataset.asset(stage) for stage in VERBATIM), f"{dataset.pipeline}/catalog", *views])
-        ),
+        selection=dg.AssetSelection.assets(*map(asset_key, ingest_assets(dataset, pipelines))),
         tags={**MAX_RUNTIME, **dataset_tags(dataset)},
         description="Validate new objects, back them up, restore them from that backup and prove them equal.",
     )
@@ -65,11 +68,12 @@ def ingest_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> Unresolve
 
 def nightly_job(dataset: DatasetNode, nodes: Sequence[AssetNode] = ()) -> UnresolvedAssetJobDefinition:
     """Validate -> snapshot -> catalog; the catalog is not partitioned and runs last."""
-    keys = [asset_key(dataset.asset(stage)) for stage in ("raw_events", "snapshot")]
-    keys += map(asset_key, kept_with_snapshot(nodes, dataset))
+    assets = [dataset.asset("raw_events"), dataset.asset("snapshot"), *kept_with_snapshot(nodes, dataset)]
+    assets += tables_of([node.subject for node in nodes if isinstance(node.subject, ShareNode)], assets)
     return dg.define_asset_job(
         job_name(dataset.prefix, "nightly"),
-        selection=dg.AssetSelection.assets(*keys) | dg.AssetSelection.assets(asset_key(f"{dataset.pipeline}/catalog")),
+        selection=dg.AssetSelection.assets(*map(asset_key, assets))
+        | dg.AssetSelection.assets(asset_key(f"{dataset.pipeline}/catalog")),
         tags={**MAX_RUNTIME, **dataset_tags(dataset)},
         description="Nightly: validate the day's data, back it up, update the catalog.",
     )
@@ -151,9 +155,10 @@ def refresh_job(refresh: Refresh, nodes: Sequence[AssetNode] = ()) -> Unresolved
     restored = [dataset.asset("restored") for dataset in datasets]
     views = [view.asset for view in pipeline.views if view.partitioned_like in (None, *datasets)]
     models = [*model_assets(pipeline), *kept_with_models(nodes, pipeline), *loaded_whole(pipeline)]
+    assets = [*restored, *views, *models]
     return dg.define_asset_job(
         job_name(refresh.name, "refresh"),
-        selection=dg.AssetSelection.assets(*map(asset_key, [*restored, *views, *models])),
+        selection=dg.AssetSelection.assets(*map(asset_key, [*assets, *tables_of(pipeline.shares, assets)])),
         tags={**PROVING, **machine_tags(_resources(pipeline))},
         description="Restore the training data from the golden backup, verify it, then compute features, train, evaluate, promote.",
     )
@@ -167,38 +172,22 @@ def _resources(pipeline: Pipeline) -> list[ResourcesSpec | None]:
 
 def restore_job(dataset: DatasetNode, pipelines: Sequence[Pipeline]) -> UnresolvedAssetJobDefinition:
     """Restore and verify one dataset, and compute the views that are cut like it."""
-    views = [view.asset for pipeline in pipelines for view in pipeline.views if view.partitioned_like == dataset]
+    assets = [view.asset for pipeline in pipelines for view in pipeline.views if view.partitioned_like == dataset]
+    assets.append(dataset.asset("restored"))
+    assets += tables_of([share for pipeline in pipelines for share in pipeline.shares], assets)
     return dg.define_asset_job(
         job_name(dataset.prefix, "restore"),
-        selection=dg.AssetSelection.assets(*map(asset_key, [dataset.asset("restored"), *views])),
+        selection=dg.AssetSelection.assets(*map(asset_key, assets)),
         tags={**PROVING, **dataset_tags(dataset)},
         description="Restore this dataset from the golden backup and verify it, beside the refresh of its pipeline.",
     )
 
 
-def loaded_whole(pipeline: Pipeline) -> list[str]:
-    """The warehouse tables that are loaded whole, from as-of features, predictions and what is not cut by time."""
-    return [load.asset for load in pipeline.loads if load.partitioned_like is None]
-
-
-def model_assets(pipeline: Pipeline) -> list[str]:
-    """The asset keys of every model stage."""
-    return [
-        stage.asset(model.prefix)
-        for model in pipeline.models
-        for stage in stages_of(model.kind)
-        if stage.role == "data" and stage.applies(model)
-    ]
-
-
 def train_job(pipeline: Pipeline, nodes: Sequence[AssetNode] = ()) -> UnresolvedAssetJobDefinition:
     """Features to predictions on what is restored already."""
-    views = [view.asset for view in pipeline.views if view.partitioned_like is None]
     return dg.define_asset_job(
         job_name(pipeline.name, "train"),
-        selection=dg.AssetSelection.assets(
-            *map(asset_key, [*views, *model_assets(pipeline), *kept_with_models(nodes, pipeline), *loaded_whole(pipeline)])
-        ),
+        selection=dg.AssetSelection.assets(*map(asset_key, train_assets(pipeline, nodes))),
         tags={**MAX_RUNTIME, **machine_tags(model.spec.resources for model in pipeline.models)},
         description="Features, training set, candidate, evaluation, promotion and predictions from the data restored so far.",
     )
@@ -206,12 +195,12 @@ def train_job(pipeline: Pipeline, nodes: Sequence[AssetNode] = ()) -> Unresolved
 
 def moments_job(pipeline: Pipeline) -> UnresolvedAssetJobDefinition | None:
     """The as-of features of a pipeline without models, and what is loaded of them; None where it has neither."""
-    views = [view.asset for view in pipeline.views if view.partitioned_like is None]
-    if pipeline.models or not views:
+    wanted = train_assets(pipeline)
+    if pipeline.models or not wanted:
         return None
     return dg.define_asset_job(
         job_name(pipeline.name, "features"),
-        selection=dg.AssetSelection.assets(*map(asset_key, [*views, *loaded_whole(pipeline)])),
+        selection=dg.AssetSelection.assets(*map(asset_key, wanted)),
         tags=MAX_RUNTIME,
         description="Features at moments from the data restored so far; with models they are made by the job that trains.",
     )

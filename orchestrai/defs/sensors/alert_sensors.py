@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from orchestrai.defs.checks.landing_checks import without_twice
 from orchestrai.defs.sensors.instance_conditions import instance_sight
 from orchestrai.observability.alerts.alert_desk import AlertDesk
 from orchestrai.observability.alerts.alert_settings import tellers_of
@@ -27,7 +28,8 @@ def _alert_sensor() -> dg.SensorDefinition:
     def alerts(context: dg.SensorEvaluationContext, orchestrai_runtime: dg.ResourceParam[Runtime]) -> dg.SkipReason:
         desk = AlertDesk(orchestrai_runtime.ledger, tellers_of(orchestrai_runtime.settings))
         sight, cursor = instance_sight(context, orchestrai_runtime, desk.outbox())
-        changes = desk.observe(watch(orchestrai_runtime).and_also(sight))
+        seen = without_twice(orchestrai_runtime, watch(orchestrai_runtime).and_also(sight))
+        changes = desk.observe(seen)
         # what is noted is not lost: only now is it known as looked at
         context.update_cursor(cursor)
         delivery = desk.deliver(orchestrai_runtime.clock())

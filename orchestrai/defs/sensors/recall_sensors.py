@@ -8,8 +8,9 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from orchestrai.core.time.calendar import Grain
 from orchestrai.core.time.key_groups import contiguous
 from orchestrai.defs.asset_keys import asset_key
-from orchestrai.defs.launch.jobs import MAX_RUNTIME, job_name, model_assets
+from orchestrai.defs.launch.jobs import MAX_RUNTIME, job_name
 from orchestrai.pipeline.nodes.pipeline_node import Pipeline
+from orchestrai.pipeline.refresh.run_assets import model_assets
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.provenance.recall.retraining import (
     Outstanding,

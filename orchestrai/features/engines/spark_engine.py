@@ -64,7 +64,7 @@ class SparkEngine:
         with tempfile.TemporaryDirectory(prefix="orchestrai-spark-") as folder:
             scratch = Path(folder)
             try:
-                run_job(session, job_of(query, _linked(scratch), str(scratch / "out")))
+                run_job(session, job_of(query, linked(scratch), str(scratch / "out")))
             except PySparkException as exc:
                 raise translate(exc, query.view) from exc
             written = sorted((scratch / "out").glob("*.parquet"))
@@ -120,7 +120,7 @@ def _order(query: Query) -> list[str]:
     return [f"{moment} - PMOD({moment}, {micros})", *order]
 
 
-def _linked(folder: Path) -> Locate:
+def linked(folder: Path) -> Locate:
     """Plain names for files: Spark reads a colon or a brace in a path as something else."""
     (folder / "in").mkdir()
     number = iter(range(10**9))

@@ -12,6 +12,7 @@ from orchestrai.core.time.partition_key import values_of
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.completeness.horizons import Horizons, read_tables
 from orchestrai.features.completeness.lacking import DatasetState, dataset_state
+from orchestrai.features.engines.spark_engine import SparkEngine
 from orchestrai.features.incremental.partition_spans import ALWAYS
 from orchestrai.features.labels import FeatureFiles, LabelRun, data_end
 from orchestrai.features.point_in_time_join import LabelFiles, ViewFiles, joined
@@ -100,7 +101,14 @@ class LabelledRows:
             return
         views = [ViewFiles(view, [path for key in sorted(files) for path in files[key]]) for view, files in self.tables]
         label = self.run.view
-        with joined(views, LabelFiles(label.entity, label.time, self.labels), back=self.windows.back) as batches:
+        labels, engine = LabelFiles(label.entity, label.time, self.labels), self.run.engine
+        if isinstance(engine, SparkEngine):
+            from orchestrai.features.engines.spark_join import joined_on_spark
+
+            rows = joined_on_spark(engine, views, labels, self.windows.back)
+        else:
+            rows = joined(views, labels, back=self.windows.back)
+        with rows as batches:
             for batch in self.windows.chosen(batches, len(schema)):
                 yield batch.cast(schema)
 

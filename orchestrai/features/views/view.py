@@ -250,7 +250,7 @@ def _definition(
     declared = spec.model_dump(
         mode="json",
         by_alias=True,
-        exclude={"sql", "engine", "checks", "delta", "online", "share", "backup", "recompute", "renamed_from"},
+        exclude={"sql", "engine", "checks", "online", "backup", "recompute", "renamed_from"},
     )
     if isinstance(spec, FeatureViewSpec):
         declared["name"] = spec.first_name

@@ -107,9 +107,9 @@ def _as(target: "pa.DataType", micros: "pa.Array", bad: list[int]) -> "tuple[pa.
         bad = sorted({*bad, *wild})
     if kinds.is_timestamp(target):
         return micros.view(target) if not micros.offset else pc.cast(micros, target), bad
-    days = pc.floor(pc.divide(pc.cast(micros, pa.float64()), float(DAY)))
-    days = pc.cast(days, pa.int32())
-    late = pc.not_equal(pc.multiply(pc.cast(days, pa.int64()), DAY), micros)
+    # whole numbers: as a DOUBLE no moment beyond the year 2255 could be divided
+    days = pc.cast(pc.divide(micros, pa.scalar(DAY, pa.int64())), pa.int32())
+    late = pc.not_equal(pc.multiply(pc.cast(days, pa.int64()), pa.scalar(DAY, pa.int64())), micros)
     days, cut = without(days, late)
     return pc.cast(days, pa.date32()), sorted({*bad, *cut})
 

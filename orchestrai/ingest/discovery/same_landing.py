@@ -5,6 +5,7 @@ code, and that the partition was over when it was judged, after which no verdict
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 from orchestrai.core.canonical import JsonValue, canonical_json, sha256_hex
 from orchestrai.core.code_identity import Producer
@@ -13,6 +14,7 @@ from orchestrai.ingest.discovery.partitioning import uri_of
 from orchestrai.ingest.spec import DatasetTask, SourceSpec
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.quarantine import Refusal, standing_refusals
 from orchestrai.stage.contract_record import CONTRACT_RULES, rules_digest, rules_named
 from orchestrai.stage.recorded_bytes import intact, made_when_over
 from orchestrai.storage.base import ObjectInfo, Store
@@ -33,6 +35,7 @@ class SameLanding:
 
     def __init__(self, ledger: Ledger, task: DatasetTask, landing: Store, producer: Producer) -> None:
         self._task, self._landing = task, landing
+        self._lake = ledger.lake
         self._records = Records(ledger, task.asset)
         self._code = producer.code
         self._rules = {**read_as(task.source), CONTRACT_RULES: rules_digest(task.contract)}
@@ -47,10 +50,15 @@ class SameLanding:
         named = {identify(uri_of(self._landing, info), info.version or info.etag) for info in present}
         if not named <= self._records.published(partition) or named & self._records.dead_in(partition):
             return False
-        # a refusal since then speaks of other objects: the run looks again
-        if self._records.refused(partition) is not None:
+        # a refusal that nothing answered speaks of other objects: the run looks again
+        if self._records.refused(partition) is not None and partition in self._standing_refusals:
             return False
         return self._made_so(dataset, partition) and intact(dataset, partition)
+
+    @cached_property
+    def _standing_refusals(self) -> Mapping[str, Refusal]:
+        """Those that neither the publication of the same content nor a later one has answered."""
+        return standing_refusals(self._lake, self._task.asset, self._records.raw)
 
     def _made_so(self, dataset: Dataset, partition: str) -> bool:
         receipt = made_when_over(dataset, partition, self._task.grain, self._code)

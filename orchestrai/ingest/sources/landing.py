@@ -7,7 +7,6 @@ from orchestrai.errors import StorageError
 from orchestrai.ingest.sources.access.http_client import check_api
 from orchestrai.ingest.spec import SourceSpec
 from orchestrai.storage.base import Store
-from orchestrai.storage.local import LocalStore
 from orchestrai.storage.url import check_url, open_store
 
 
@@ -17,7 +16,7 @@ def open_landing(url: str, home: Path) -> Store:
     What is pulled from an HTTP API is landed below `home` first, so that its original bytes are kept like any other.
     """
     if url.startswith(("http://", "https://")):
-        return LocalStore(home / "landing" / f"pulled-{sha256(url.encode()).hexdigest()[:12]}")
+        return open_store(str(home / "landing" / f"pulled-{sha256(url.encode()).hexdigest()[:12]}"))
     if "://" in url or Path(url).is_absolute():
         return open_store(url)
     return open_store(str(home / url))

@@ -202,6 +202,11 @@ def _publish(
 def _warnings(extract: Extract) -> list[Verdict]:
     nulls, age = extract.facts["null_watermarks"], extract.facts["oldest_transaction_seconds"]
     verdicts = []
+    if "counted" in extract.facts:
+        counted, read = extract.facts["counted"], extract.read
+        found = f"{read} rows read, {counted} counted by the source in the same snapshot"
+        message = found if counted == read else f"expected as many rows as were read, found {found}: look at what is between"
+        verdicts.append(Verdict("reconciled", counted == read, message))
     if isinstance(nulls, int) and nulls:
         message = f"expected a watermark in every row, found none in {nulls}: these rows are never read; fill the column"
         verdicts.append(Verdict("watermark", False, message, "warn", {"null_watermarks": nulls}))

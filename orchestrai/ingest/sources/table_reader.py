@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.canonical import JsonValue
-from orchestrai.core.time.calendar import Grain, partition_of, time_grain
-from orchestrai.errors import ConfigError
-from orchestrai.ingest.conversions.convert import convert
+from orchestrai.core.time.calendar import Grain, time_grain
+from orchestrai.errors import ConfigError, IntegrityError
+from orchestrai.ingest.conversions.convert import Misfit, convert
 from orchestrai.ingest.dead_letters import DeadLetter
 from orchestrai.ingest.readers.part_files import PartWriter
 from orchestrai.ingest.readers.rejects import shown
 from orchestrai.ingest.readers.row_rules import unfit_rows
-from orchestrai.ingest.sources.database import Wanted, snapshot
+from orchestrai.ingest.sources.partition_rows import rows_by_partition
 from orchestrai.ingest.sources.stream_records import LETTER, StreamRecord
 from orchestrai.ingest.sources.table_source import Position, SqlSource
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.privacy.ingest_guard import Sealing, discreet, refuse_sealed_keys
+from orchestrai.storage.databases.open_table import table_snapshot
+from orchestrai.storage.databases.table_port import TableSnapshot, Wanted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,26 +93,29 @@ class TableReader:
         self.at = [contract.names.index(name) for name in self.sorting]
 
     def extract(self, folder: Path, position: Position | None, dataset: Dataset | None) -> Extract:
-        """Read a slice in one snapshot; raises StorageError, ConfigError."""
+        """Read a slice in one snapshot; raises StorageError, ConfigError, IntegrityError."""
         folder.mkdir(parents=True)
         extract = Extract(folder, began=position)
-        with snapshot(self.source) as opened:
-            extract.facts |= opened.facts(self.contract.column(self.source.watermark).source)
-            extract.facts["overlap_seconds"] = self.source.overlap.total_seconds() if self.timed else None
+        source = self.source
+        with table_snapshot(source.place, source.relation, statement_timeout=source.statement_timeout) as opened:
+            extract.facts |= opened.facts(self.contract.column(source.watermark).source)
+            extract.facts["overlap_seconds"] = source.overlap.total_seconds() if self.timed else None
             keys = _Seen(self, dataset, position is not None or bool(dataset and dataset.partitions))
-            count, last = 0, None
-            for rows in opened.pages(self._wanted(), position):
-                count, last = count + len(rows), rows[-1]
-                self._take(rows, extract, keys)
+            last: tuple[Any, ...] = ()
+            for batch in opened.batches(self._wanted(), source.window(position), source.paging):
+                extract.read += batch.num_rows
+                last = self._marks(batch, batch.num_rows - 1)
+                self._take(batch, extract, keys)
+            extract.more = extract.read >= source.limit_rows
+            if last:
+                mark, *key = last
+                cut = tuple(str(value) for value in key) if extract.more else None
+                extract.position = Position(str(mark) if self.timed else mark, cut)
+            if source.reconcile:
+                extract.facts["counted"] = self._counted(opened, extract)
         for writer in extract.rows.values():
             writer.close()
-        if last is not None:
-            cut = count >= self.source.limit_rows
-            mark = last[-len(self.at)]
-            key = tuple(str(value) for value in last[len(last) - len(self.at) + 1 :]) if cut else None
-            extract.position = Position(mark if not self.timed else str(mark), key)
-        extract.read, extract.more = count, count >= self.source.limit_rows
-        extract.facts |= {"read": count, "repeated": extract.repeated, "more": extract.more}
+        extract.facts |= {"read": extract.read, "repeated": extract.repeated, "more": extract.more}
         if self.sealing:
             extract.facts["erased"] = extract.erased
         extract.facts["rows"] = sum(writer.rows for writer in extract.rows.values())
@@ -124,31 +129,48 @@ class TableReader:
             frozenset(column.source for column in columns if column.type == "STRING"),
             tuple(self.contract.column(name).source for name in self.sorting),
             self.timed,
+            frozenset(column.source for column in columns if column.type in ("BIGINT", "INT")),
         )
 
-    def _take(self, rows: Sequence[tuple[Any, ...]], extract: Extract, seen: "_Seen") -> None:
+    def _counted(self, opened: TableSnapshot, extract: Extract) -> int:
+        """The rows of the window that was read, as the source counts them in the same snapshot. Raises IntegrityError where
+        it counts some and none came: there is nothing that a verdict could be about."""
+        until = extract.position if extract.more else None
+        counted = opened.count(self._wanted(), self.source.window(extract.began, until))
+        if counted and not extract.read:
+            raise IntegrityError(
+                f"expected the {counted} rows that {self.source.uri} counts in the window, found none: look at what is between"
+            )
+        return counted
+
+    def _marks(self, rows: "pa.RecordBatch", row: int) -> tuple[Any, ...]:
+        """Watermark and key of a row as the database spells them."""
+        first = rows.num_columns - len(self.at)
+        return tuple(rows.column(first + place)[row].as_py() for place in range(len(self.at)))
+
+    def _take(self, rows: "pa.RecordBatch", extract: Extract, seen: "_Seen") -> None:
         """Type a page, place its rows and write those that were not read before."""
         import pyarrow as pa
 
-        columns = dict(zip((c.source for c in self.contract.landed), zip(*rows, strict=True), strict=False))
-        arrays = {name: _natural(values) for name, values in columns.items()}
-        batch, misfits = convert(self.contract, arrays, len(rows), clock=self.source.clock)
+        arrays = {column.source: rows.column(place) for place, column in enumerate(self.contract.landed)}
+        batch, misfits = convert(self.contract, arrays, rows.num_rows, clock=self.source.clock)
         misfits += unfit_rows(self.contract, batch)
-        places = self._places(batch)
         bad = {misfit.row: misfit for misfit in reversed(misfits)}
-        identities = list(zip(*(batch.column(i).to_pylist() for i in self.at), strict=True))
-        keep: dict[str, list[int]] = {}
-        for row, place in enumerate(places):
-            if row in bad:
-                letter, record = self._letter(rows[row], bad[row].column, bad[row].reason, place)
-                extract.letters.setdefault(place, []).append(letter)
-                extract.refused.setdefault(place, []).append(record)
-            elif seen.before(place, identities[row]):
-                extract.repeated += 1
-            else:
-                keep.setdefault(place, []).append(row)
-        for place, chosen in keep.items():
-            picked = batch.take(pa.array(chosen))
+        for place, chosen in self._places(batch):
+            good = []
+            before = seen.before(place, batch, chosen)
+            for row in chosen:
+                if row in bad:
+                    letter, record = self._letter(rows, row, bad[row], place)
+                    extract.letters.setdefault(place, []).append(letter)
+                    extract.refused.setdefault(place, []).append(record)
+                elif row in before:
+                    extract.repeated += 1
+                else:
+                    good.append(row)
+            if not good:
+                continue
+            picked = batch if len(good) == batch.num_rows else batch.take(pa.array(good))
             if self.sealing:
                 picked, erased = self.sealing.seal(picked)
                 extract.erased += erased
@@ -159,26 +181,32 @@ class TableReader:
             if picked.num_rows:
                 extract.rows[place].write(picked)
 
-    def _places(self, batch: "pa.RecordBatch") -> list[str]:
+    def _places(self, batch: "pa.RecordBatch") -> list[tuple[str, list[int]]]:
+        """The rows of each partition, in the order of the page. The partition is that of the event time, of the watermark without one."""
+        import pyarrow as pa
+
         name = self.contract.event_time or (self.source.watermark if self.timed else None)
         if self.grain == "all" or name is None:
-            return ["all"] * batch.num_rows
-        moments = batch.column(self.contract.names.index(name)).to_pylist()
-        marks = batch.column(self.at[0]).to_pylist()
-        chosen = [a if isinstance(a, date) else b for a, b in zip(moments, marks, strict=True)]
-        return [partition_of(moment, time_grain(self.grain)) if isinstance(moment, date) else "all" for moment in chosen]
+            return [("all", list(range(batch.num_rows)))]
+        found = rows_by_partition(batch.column(self.contract.names.index(name)), time_grain(self.grain))
+        if not self.timed or not found or found[0][0] != "all":
+            return found
+        # a row whose event time is no time goes by its watermark, into the dead letters there
+        (_, untold), *told = found
+        marks = rows_by_partition(batch.column(self.at[0]).take(pa.array(untold)), time_grain(self.grain))
+        return told + [(place, [untold[row] for row in rows]) for place, rows in marks]
 
-    def _letter(self, row: tuple[Any, ...], column: str, reason: str, place: str) -> tuple[DeadLetter, StreamRecord]:
+    def _letter(self, rows: "pa.RecordBatch", row: int, misfit: Misfit, place: str) -> tuple[DeadLetter, StreamRecord]:
         uri, contract = self.source.uri, self.contract
-        values = {c.source: _plain(value) for c, value in zip(contract.landed, row, strict=False)}
+        values = {c.source: _plain(rows.column(n)[row].as_py()) for n, c in enumerate(contract.landed)}
         body = json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace")
-        identity = sha256(f"{uri}\n{row[-len(self.at) :]!r}".encode()).hexdigest()[:16]
-        text, digest, reason = shown(body), sha256(body).hexdigest(), discreet(contract, reason)
+        identity = sha256(f"{uri}\n{self._marks(rows, row)!r}".encode()).hexdigest()[:16]
+        text, digest, reason = shown(body), sha256(body).hexdigest(), discreet(contract, misfit.reason)
         if contract.person:
             # of a person nothing is told: a digest could be tested against a guess
             text = digest = ""
         letter = DeadLetter(
-            identity, "row", place, uri, digest, 0, 0, 0, column, reason, text, contract.name, contract.version
+            identity, "row", place, uri, digest, 0, 0, 0, misfit.column, reason, text, contract.name, contract.version
         )
         return letter, StreamRecord(0, 0, self.now, body, None, ((LETTER, identity.encode()),))
 
@@ -192,12 +220,17 @@ class _Seen:
     wanted: bool
     known: dict[str, frozenset[tuple[Any, ...]]] = field(default_factory=dict)
 
-    def before(self, partition: str, identity: tuple[Any, ...]) -> bool:
+    def before(self, partition: str, batch: "pa.RecordBatch", rows: Sequence[int]) -> frozenset[int]:
+        """Those of the rows that the partition holds already."""
+        import pyarrow as pa
+
         if not self.wanted or self.dataset is None or partition not in self.dataset.partitions:
-            return False
+            return frozenset()
         if partition not in self.known:
             self.known[partition] = self._read(self.dataset, partition)
-        return identity in self.known[partition]
+        known, chosen = self.known[partition], pa.array(rows, pa.int64())
+        identities = zip(*(batch.column(place).take(chosen).to_pylist() for place in self.reader.at), strict=True)
+        return frozenset(row for row, identity in zip(rows, identities, strict=True) if identity in known)
 
     def _read(self, dataset: Dataset, partition: str) -> frozenset[tuple[Any, ...]]:
         import pyarrow.parquet as pq
@@ -208,16 +241,6 @@ class _Seen:
                 table = pq.read_table(file.path, columns=list(self.reader.sorting))
                 identities.update(zip(*(table.column(name).to_pylist() for name in self.reader.sorting), strict=True))
         return frozenset(identities)
-
-
-def _natural(values: Sequence[Any]) -> "pa.Array":
-    """Values in the Arrow type they have; as text where they have no common one."""
-    import pyarrow as pa
-
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
 def _plain(value: Any) -> str | int | float | bool | None:

@@ -9,18 +9,18 @@ from orchestrai.core.canonical import JsonValue
 from orchestrai.core.time.local_clock import LocalClock
 from orchestrai.errors import ConfigError
 from orchestrai.ingest.spec import SourceSpec
-from orchestrai.storage.postgres import address, check_address
-
-SQLITE = "sqlite:///"
+from orchestrai.storage.databases.open_table import FILES, Place
+from orchestrai.storage.databases.table_port import Paging, Reached, Relation, Window
 
 
 @dataclass(frozen=True)
 class SqlSource:
-    """A table or view; `url` is a secret reference (env://NAME, file:///path) to a PostgreSQL URL, or sqlite:///path.
+    """A table or view; `url` is a secret reference (env://NAME, file:///path) to a URL of PostgreSQL or MySQL, or sqlite:///path, duckdb:///path.
 
     `watermark` names the contract's column that grows with every change: a TIMESTAMP, or a BIGINT with `overlap_ids` instead of
     `overlap`. `overlap` must be longer than the longest writing transaction. One slice holds at most `limit_rows`. `query` is read
-    in place of the table of that name; `key` in place of the contract's primary key.
+    in place of the table of that name; `key` in place of the contract's primary key. With `reconcile` the source is asked again how many
+    rows the window holds that was read.
     """
 
     url: str
@@ -35,18 +35,36 @@ class SqlSource:
     query: str = ""
     key: tuple[str, ...] = ()
     clock: LocalClock | None = None
+    reconcile: bool = False
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(SQLITE):
-            check_address(self.url)
+        self.place.check()
         if self.overlap < timedelta(0) or self.overlap_ids < 0 or min(self.page_rows, self.limit_rows) < 1:
             raise ConfigError("expected an overlap of at least 0 and pages of at least 1 row: correct the source")
 
     @property
     def uri(self) -> str:
         """Where the table is, without user, password and options."""
-        where = f"sqlite:///{Path(self.url).name}" if self.url.startswith(SQLITE) else address(self.url)
-        return f"{where}/{self.table}"
+        return f"{self.place.address}/{self.table}"
+
+    @property
+    def place(self) -> Place:
+        """The database."""
+        return Place(self.url)
+
+    @property
+    def relation(self) -> Relation:
+        """The table or query in it."""
+        return Relation(self.table, self.query)
+
+    @property
+    def paging(self) -> Paging:
+        """How many rows are read at once."""
+        return Paging(self.page_rows, self.limit_rows)
+
+    def window(self, after: "Position | None", until: "Position | None" = None) -> Window:
+        """The rows behind a position, up to and with another."""
+        return Window(_reached(after), _reached(until), self.overlap, self.overlap_ids)
 
 
 @dataclass(frozen=True)
@@ -73,15 +91,20 @@ class Position:
         return cls(watermark, tuple(str(part) for part in key) if isinstance(key, list | tuple) else None)
 
 
+def _reached(position: Position | None) -> Reached | None:
+    return None if position is None else Reached(position.watermark, position.key)
+
+
 def table_of(source: SourceSpec, event_time: str | None, home: Path) -> SqlSource:
-    """The table a declaration means; a relative SQLite file lies under `home`. Raises ConfigError."""
+    """The table a declaration means; a relative file lies under `home`. Raises ConfigError."""
     options = source.sql
     watermark = options.watermark or event_time
     if not watermark:
         raise ConfigError("expected sql.watermark for a contract without an event time, found none: name the column")
     url = f"env://{options.dsn_env}" if options.dsn_env else source.url
-    if url.startswith(SQLITE):
-        url = f"{SQLITE}{home / url.removeprefix(SQLITE)}"
+    for scheme in FILES:
+        if url.startswith(scheme):
+            url = f"{scheme}{home / url.removeprefix(scheme)}"
     return SqlSource(
         url,
         options.table or "query",
@@ -95,4 +118,5 @@ def table_of(source: SourceSpec, event_time: str | None, home: Path) -> SqlSourc
         query=options.query.strip().rstrip(";"),
         key=options.key,
         clock=source.clock,
+        reconcile=options.reconcile,
     )

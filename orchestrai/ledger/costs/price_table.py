@@ -6,6 +6,7 @@ The table that ships is `prices.yaml` beside this module. A site's own file name
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -151,7 +152,7 @@ def _units(job: JobUsage, unit: str) -> float:
 
 def read_prices(file: Path | None = None) -> PriceTable:
     """The table of a site: what its file applies and adds, or nothing without one. Raises ConfigError with file, entry and field."""
-    shipped = {price.name: price for price in _prices(SHIPPED, _document(SHIPPED))}
+    shipped = dict(_shipped())
     if file is None:
         return PriceTable(known=shipped)
     body = _document(file)
@@ -181,11 +182,19 @@ def read_prices(file: Path | None = None) -> PriceTable:
     return table
 
 
+@cache
+def _shipped() -> Mapping[str, Price]:
+    """The prices that ship, by name: read once in a process."""
+    return {price.name: price for price in _prices(SHIPPED, _document(SHIPPED))}
+
+
 def _document(file: Path) -> Mapping[str, Any]:
     import yaml
 
+    # libyaml reads a tenth as long, and what ships nests no deeper than it was written
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader) if file == SHIPPED else yaml.SafeLoader
     try:
-        body = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        body = yaml.load(file.read_text(encoding="utf-8"), loader) or {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as exc:
         # a ValueError is text that is no UTF-8, or a date that no calendar has
         raise ConfigError(

@@ -40,7 +40,7 @@ def _session() -> Any:
 
 
 class SparkTrainer:
-    """Trains boosted trees in the active Spark session, in barrier mode with one task per worker."""
+    """Trains boosted trees in a Spark session, in barrier mode with one task per worker."""
 
     def __init__(self, where: SparkTraining, *, session: Callable[[], Any] = _session) -> None:
         self.where = where

@@ -153,7 +153,7 @@ class VertexTraining(RemoteLimits):
 
 
 class SparkTraining(Declaration):
-    """The active Spark session, by xgboost.spark, in as many parallel tasks as `workers`.
+    """The Spark session that the settings name, by xgboost.spark, in as many parallel tasks as `workers`.
 
     `staging` is a store that the executors read (s3://, abfss://, gs:// or a shared folder); on a local session it may stay away.
     """

@@ -23,8 +23,10 @@ from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.load_node import LoadNode
 from orchestrai.pipeline.nodes.model_node import ModelNode
 from orchestrai.pipeline.nodes.pipeline_node import Pipeline
+from orchestrai.pipeline.nodes.share_node import ShareNode
 from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.warehouse.spec import LoadSpec
+from orchestrai.warehouse.tables.share_spec import ShareSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,6 +43,7 @@ class Draft:
     views: dict[str, ViewNode] = field(default_factory=dict)
     models: list[tuple[Location, ModelNode]] = field(default_factory=list)
     loads: list[LoadNode] = field(default_factory=list)
+    shares: list[ShareNode] = field(default_factory=list)
 
     @property
     def pipeline(self) -> Pipeline | None:
@@ -49,9 +52,8 @@ class Draft:
         if spec is None or self.file.mistakes.all:
             return None
         models = tuple(model for _, model in self.models)
-        return Pipeline(
-            spec, self.file.folder, tuple(self.datasets.values()), tuple(self.views.values()), models, tuple(self.loads)
-        )
+        datasets, views = tuple(self.datasets.values()), tuple(self.views.values())
+        return Pipeline(spec, self.file.folder, datasets, views, models, tuple(self.loads), tuple(self.shares))
 
 
 def declared_datasets(file: PipelineFile) -> dict[str, DatasetNode]:
@@ -127,6 +129,8 @@ def assemble(file: PipelineFile, known: Datasets, wrong: Collection[str]) -> Dra
             check_model_dimension(file, at, model, [draft.views[name] for name in model.features])
     for at, load in file.loads:
         _load(draft, at, load, missing)
+    for at, share in file.shares:
+        _share(draft, at, share, missing)
     return draft
 
 
@@ -187,19 +191,40 @@ def _model(draft: Draft, at: Location, model: PipelineModelSpec, missing: set[st
 
 
 def _load(draft: Draft, at: Location, load: LoadSpec, missing: set[str]) -> None:
-    models = {model.spec.name: model for _, model in draft.models}
-    sources: dict[str, DatasetNode | ViewNode | ModelNode] = {**draft.datasets, **draft.views, **models}
-    source = sources.get(load.source)
+    source = _source(draft, at, load.source, missing)
     if source is None:
-        declared = {*missing, *(view.name for _, view in draft.file.views), *(model.name for _, model in draft.file.models)}
-        if load.source not in declared:
-            draft.file.mistakes.wrong((*at, "from"), f"one of {', '.join(sources)}", draft.file.missing(load.source))
         return
     columns = _columns(source)
     for number, name in enumerate(load.key):
         if columns and name not in columns:
             draft.file.mistakes.wrong((*at, "key", number), f"a column of {load.source} ({', '.join(columns)})", repr(name))
     draft.loads.append(LoadNode(draft.file.name, load, source, draft.file.folder))
+
+
+def _share(draft: Draft, at: Location, share: ShareSpec, missing: set[str]) -> None:
+    source = _source(draft, at, share.source, missing)
+    if source is None:
+        return
+    if share.of == "raw" and not isinstance(source, DatasetNode):
+        draft.file.mistakes.wrong((*at, "of"), f"it beside a dataset, as {share.source} has no raw events", "raw")
+        return
+    node = ShareNode(draft.file.name, share, source, draft.file.folder)
+    taken = next((one.name for one in draft.shares if one.place == node.place), None)
+    if taken is not None:
+        draft.file.mistakes.wrong((*at, "name"), "each table once", f"{share.name}, which is the table of {taken}")
+        return
+    draft.shares.append(node)
+
+
+def _source(draft: Draft, at: Location, name: str, missing: set[str]) -> DatasetNode | ViewNode | ModelNode | None:
+    """What a table is from; a name that nothing has is a mistake, unless what has it is not sound."""
+    models = {model.spec.name: model for _, model in draft.models}
+    sources: dict[str, DatasetNode | ViewNode | ModelNode] = {**draft.datasets, **draft.views, **models}
+    if name not in sources:
+        declared = {*missing, *(view.name for _, view in draft.file.views), *(model.name for _, model in draft.file.models)}
+        if name not in declared:
+            draft.file.mistakes.wrong((*at, "from"), f"one of {', '.join(sources)}", draft.file.missing(name))
+    return sources.get(name)
 
 
 def _columns(source: DatasetNode | ViewNode | ModelNode) -> Sequence[str]:

@@ -25,11 +25,12 @@ from orchestrai.pipeline.declarations import (
 )
 from orchestrai.secrets.url_credentials import refuse_credentials, withheld
 from orchestrai.warehouse.spec import LoadSpec
+from orchestrai.warehouse.tables.share_spec import ShareSpec
 
 Part = TypeVar("Part")
 # a declared part and where it lies in the file
 Placed = list[tuple[Location, Part]]
-LISTS = ("datasets", "features", "models", "load", "databases", "managed_backups", "pulled_vaults")
+LISTS = ("datasets", "features", "models", "load", "share", "databases", "managed_backups", "pulled_vaults")
 
 
 @dataclass
@@ -44,6 +45,7 @@ class PipelineFile:
     views: Placed[PipelineViewSpec] = field(default_factory=list)
     models: Placed[PipelineModelSpec] = field(default_factory=list)
     loads: Placed[LoadSpec] = field(default_factory=list)
+    shares: Placed[ShareSpec] = field(default_factory=list)
     # every name that is given, sound or not
     names: Placed[str] = field(default_factory=list)
     # former name -> the name that it has now
@@ -114,6 +116,7 @@ def _take_parts(read: PipelineFile, document: Mapping[str, Any]) -> None:
     read.views = list(_sound(TypeAdapter(PipelineViewSpec), document, "features", unsound))
     read.models = list(_sound(TypeAdapter(PipelineModelSpec), document, "models", unsound))
     read.loads = list(_sound(TypeAdapter(LoadSpec), document, "load", unsound))
+    read.shares = list(_sound(TypeAdapter(ShareSpec), document, "share", unsound))
     read.unsound = frozenset(unsound)
 
 

@@ -113,6 +113,17 @@ def last_days(ledger: Ledger, pipeline: str, now: datetime, count: int) -> list[
     return [day for day in summed if day.total.runs]
 
 
+def drawn_days(ledger: Ledger, pipeline: str, now: datetime, count: int) -> list[DayCost]:
+    """The last days (UTC) on which something ran, oldest first: settled ones by the receipt of the published report, others by records."""
+    settled = (now.astimezone(UTC).date() - SETTLED).isoformat()
+    asset = f"{pipeline}/costs"
+    known = {name: one for name, one in recent_days(ledger, asset).items() if name < settled}
+    today = now.astimezone(UTC).date()
+    names = [(today - timedelta(days=back)).isoformat() for back in reversed(range(count))]
+    summed = [known.get(name) or without_assets(day_so_far(ledger, name, pipeline)) for name in names]
+    return [day for day in summed if day.total.runs]
+
+
 def spent_since(ledger: Ledger, pipeline: str, asset: str, first: date, now: datetime) -> DayCost:
     """What a pipeline cost from a day on: days that are settled by the published report, all others by their records."""
     settled = (now.date() - SETTLED).isoformat()

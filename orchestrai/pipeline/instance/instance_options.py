@@ -13,18 +13,19 @@ from orchestrai.secrets.reference import check_reference
 from orchestrai.settings import Settings, variables
 
 SQLITE = """\
-# Dagster's own SQLite storages; the event log keeps its connections open (orchestrai/defs/event_log.py)
+# Dagster's own SQLite storages. One process at a time makes their tables (orchestrai/defs/platform/sqlite_storage.py), and the event log
+# keeps its connections open (orchestrai/defs/event_log.py)
 run_storage:
-  module: dagster._core.storage.runs
-  class: SqliteRunStorage
+  module: orchestrai.defs.platform.sqlite_storage
+  class: RunStorage
   config: {base_dir: "{base}/history"}
 event_log_storage:
   module: orchestrai.defs.event_log
   class: EventLog
   config: {base_dir: "{base}/history/runs"}
 schedule_storage:
-  module: dagster._core.storage.schedules
-  class: SqliteScheduleStorage
+  module: orchestrai.defs.platform.sqlite_storage
+  class: ScheduleStorage
   config: {base_dir: "{base}/schedules"}
 """
 LOCAL_LOGS = """\

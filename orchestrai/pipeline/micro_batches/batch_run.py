@@ -43,6 +43,8 @@ class BatchRun:
         raw, *rest = (nodes[dataset.asset(stage)] for stage in VERBATIM)
         views = [nodes[view.asset] for one in pipelines for view in one.views if view.partitioned_like == dataset]
         loads = [nodes[load.asset] for one in pipelines for load in one.loads if load.partitioned_like == dataset]
+        made = {raw.asset, *(node.asset for node in (*rest, *views))}
+        self._tables = [nodes[share.asset] for one in pipelines for share in one.shares if share.source_asset in made]
         self._raw: AssetNode[Any] = raw
         self._views, self._further = views, [*rest, *views, *loads]
         self._catalog = nodes[f"{dataset.pipeline}/catalog"]
@@ -63,8 +65,8 @@ class BatchRun:
             if due:
                 refused |= self._carried(node, due)
                 keys = sorted({*keys, *due})
-        if keys:
-            self._runtime.run(self._catalog, ["all"])
+        for whole in (*self._tables, self._catalog) if keys else ():
+            self._runtime.run(whole, ["all"])
         self._settled = True
         records = 0 if report.refused else _count(report.facts.get("records"))
         return Batch(records, tuple(keys), refused, bool(report.refused))

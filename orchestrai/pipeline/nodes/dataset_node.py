@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.time.calendar import Grain
@@ -57,11 +57,6 @@ class DatasetNode(SpecifiedSubject):
     def backup(self) -> BackupSpec:
         """How it is kept."""
         return self.spec.backup
-
-    @property
-    def share(self) -> tuple[Literal["delta", "iceberg"], ...]:
-        """Tables for other tools."""
-        return self.spec.share
 
     @property
     def halt_training_after(self) -> timedelta | None:

@@ -9,10 +9,11 @@ from orchestrai.pipeline.declarations import PipelineSpec
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.load_node import LoadNode
 from orchestrai.pipeline.nodes.model_node import ModelNode
+from orchestrai.pipeline.nodes.share_node import ShareNode
 from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.stage.names import SubjectKind
 
-Declared = DatasetNode | ViewNode | ModelNode | LoadNode | DatabaseNode | ManagedNode | PulledVaultNode
+Declared = DatasetNode | ViewNode | ModelNode | LoadNode | ShareNode | DatabaseNode | ManagedNode | PulledVaultNode
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Pipeline:
     views: tuple[ViewNode, ...]
     models: tuple[ModelNode, ...]
     loads: tuple[LoadNode, ...] = ()
+    shares: tuple[ShareNode, ...] = ()
 
     @property
     def name(self) -> str:
@@ -67,7 +69,7 @@ class Pipeline:
         databases = [DatabaseNode(self.name, spec, self.folder) for spec in self.spec.databases]
         managed = [ManagedNode(self.name, spec, self.folder, self._after(spec.after)) for spec in self.spec.managed_backups]
         pulled = [PulledVaultNode(self.name, spec, self.folder) for spec in self.spec.pulled_vaults]
-        return (*self.own_datasets, *self.views, *self.models, *self.loads, *databases, *managed, *pulled)
+        return (*self.own_datasets, *self.views, *self.models, *self.loads, *self.shares, *databases, *managed, *pulled)
 
     def _after(self, name: str | None) -> tuple[str, ...]:
         """The asset that a managed backup comes after."""

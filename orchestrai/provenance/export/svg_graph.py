@@ -4,9 +4,10 @@ The bars of a card are the rows of its partitions over time; a green = stands wh
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from itertools import pairwise
 
+from orchestrai.core.html.markup import Markup, element
+from orchestrai.core.html.parts import minute_of, size_of
 from orchestrai.core.identity import describe
 from orchestrai.provenance.lineage import VERBATIM
 from orchestrai.provenance.trace import Trace, TraceNode
@@ -21,7 +22,7 @@ STAGES = (
 Place = tuple[int, float]
 
 
-def graph_svg(trace: Trace) -> str:
+def graph_svg(trace: Trace) -> Markup:
     """The graph; every card of a node links to its details."""
     columns = columns_of(trace)
     places = placed(trace, columns)
@@ -38,10 +39,7 @@ def graph_svg(trace: Trace) -> str:
 
     nodes = {node.id: node for node in trace.nodes}
     parts = [
-        f'<svg role="img" aria-label="lineage graph" viewBox="0 0 {width} {height}" style="min-width:{width * 0.72:.0f}px">'
-    ]
-    parts += [
-        f'<text class="head" x="{PAD + n * (CARD_W + GAP_X)}" y="14">{escape(stage.replace("_", " "))}</text>'
+        element("text", stage.replace("_", " "), class_="head", x=PAD + n * (CARD_W + GAP_X), y=14)
         for n, stage in enumerate(columns)
     ]
     for low, high in _edges(trace):
@@ -53,7 +51,12 @@ def graph_svg(trace: Trace) -> str:
         if node.objects:
             parts.append(_landed(node, *at(f"{node.id}-landed")))
         parts.append(_card(node, *at(node.id)))
-    return "".join(parts) + "</svg>"
+    told = f"Lineage graph: {len(trace.objects):,} landed objects and {len(trace.nodes)} steps; the table below has each."
+    style = f"min-width:{width * 0.72:.0f}px"
+    # a group, not a picture: the cards in it are links
+    return element(
+        "svg", *parts, role="group", aria_label=told, viewBox=f"0 0 {width} {height}", style=style, class_="graph"
+    )
 
 
 def columns_of(trace: Trace) -> list[str]:
@@ -98,27 +101,46 @@ def _is_arc(places: Mapping[str, Place], low: str, high: str) -> bool:
     return places[high][0] - places[low][0] > 1 and places[low][1] == places[high][1]
 
 
-def _line(low: tuple[float, float], high: tuple[float, float]) -> str:
+def _line(low: tuple[float, float], high: tuple[float, float]) -> Markup:
     x1, y1, x2, y2 = low[0] + CARD_W, low[1] + CARD_H / 2, high[0], high[1] + CARD_H / 2
     bend = max(GAP_X / 2, (x2 - x1) / 3)
-    return f'<path class="edge" d="M{x1:.0f} {y1:.0f}C{x1 + bend:.0f} {y1:.0f} {x2 - bend:.0f} {y2:.0f} {x2:.0f} {y2:.0f}"/>'
-
-
-def _arc(low: tuple[float, float], high: tuple[float, float]) -> str:
-    x1, x2, y = low[0] + CARD_W * 0.75, high[0] + CARD_W * 0.25, low[1]
-    rise = ARC * round((high[0] - low[0]) / (CARD_W + GAP_X))
-    return f'<path class="edge" d="M{x1:.0f} {y:.0f}C{x1:.0f} {y - rise:.0f} {x2:.0f} {y - rise:.0f} {x2:.0f} {y:.0f}"/>'
-
-
-def _equal(low: tuple[float, float], high: tuple[float, float]) -> str:
-    x, y = (low[0] + CARD_W + high[0]) / 2, (low[1] + high[1] + CARD_H) / 2
-    return (
-        f'<g class="equal"><title>one version, byte for byte</title><circle cx="{x:.0f}" cy="{y:.0f}" r="9"/>'
-        f'<text x="{x:.0f}" y="{y + 4:.0f}" text-anchor="middle">=</text></g>'
+    return element(
+        "path", class_="edge", d=f"M{x1:.0f} {y1:.0f}C{x1 + bend:.0f} {y1:.0f} {x2 - bend:.0f} {y2:.0f} {x2:.0f} {y2:.0f}"
     )
 
 
-def _card(node: TraceNode, x: float, y: float) -> str:
+def _arc(low: tuple[float, float], high: tuple[float, float]) -> Markup:
+    x1, x2, y = low[0] + CARD_W * 0.75, high[0] + CARD_W * 0.25, low[1]
+    rise = ARC * round((high[0] - low[0]) / (CARD_W + GAP_X))
+    return element(
+        "path", class_="edge", d=f"M{x1:.0f} {y:.0f}C{x1:.0f} {y - rise:.0f} {x2:.0f} {y - rise:.0f} {x2:.0f} {y:.0f}"
+    )
+
+
+def _equal(low: tuple[float, float], high: tuple[float, float]) -> Markup:
+    x, y = (low[0] + CARD_W + high[0]) / 2, (low[1] + high[1] + CARD_H) / 2
+    return element(
+        "g",
+        element("title", "one version, byte for byte"),
+        element("circle", cx=f"{x:.0f}", cy=f"{y:.0f}", r=9),
+        element("text", "=", x=f"{x:.0f}", y=f"{y + 4:.0f}", text_anchor="middle"),
+        class_="equal",
+    )
+
+
+def _lines(lines: Sequence[tuple[str, str]], x: float, y: float, step: int) -> list[Markup]:
+    return [
+        element("text", line, class_=kind, x=f"{x + 11:.0f}", y=f"{y + step * number:.0f}")
+        for number, (kind, line) in enumerate(lines)
+        if line
+    ]
+
+
+def _box(x: float, y: float) -> Markup:
+    return element("rect", x=f"{x:.0f}", y=f"{y:.0f}", width=CARD_W, height=CARD_H, rx=9)
+
+
+def _card(node: TraceNode, x: float, y: float) -> Markup:
     count = len(node.partitions)
     name = node.asset.split("/")[-2] if node.asset.count("/") else node.asset
     # a reused dataset names the pipeline it comes from in its title
@@ -127,22 +149,21 @@ def _card(node: TraceNode, x: float, y: float) -> str:
         ("name", short(name, 20)),
         ("mono", describe(node.version)),
         ("dim", f"{facts} · {count:,} parts" if count > 1 else facts),
-        ("dim", moment(node.finished)),
+        ("dim", minute_of(node.finished)),
     )
-    about = f"{node.asset} {node.version}, finished {node.finished}, {node.cost.wall_seconds:.2f} s"
-    text = "".join(
-        f'<text class="{kind}" x="{x + 11:.0f}" y="{y + 18 + 15 * number:.0f}">{escape(line)}</text>'
-        for number, (kind, line) in enumerate(lines)
-    )
-    state = " warned" if node.warned else ""
-    return (
-        f'<a href="#{node.id}" class="card s-{escape(node.stage)}{state}"><title>{escape(about)}</title>'
-        f'<rect x="{x:.0f}" y="{y:.0f}" width="{CARD_W}" height="{CARD_H}" rx="9"/>'
-        f'<path class="stripe" d="M{x + 2:.0f} {y + 10:.0f}v{CARD_H - 20}"/>{text}{_bars(node, x + 11, y + CARD_H - 6)}</a>'
+    return element(
+        "a",
+        element("title", f"{node.asset} {node.version}, finished {node.finished}, {node.cost.wall_seconds:.2f} s"),
+        _box(x, y),
+        element("path", class_="stripe", d=f"M{x + 2:.0f} {y + 10:.0f}v{CARD_H - 20}"),
+        *_lines(lines, x, y + 18, 15),
+        _bars(node, x + 11, y + CARD_H - 6),
+        href=f"#{node.id}",
+        class_=f"card s-{node.stage}" + (" warned" if node.warned else ""),
     )
 
 
-def _landed(node: TraceNode, x: float, y: float) -> str:
+def _landed(node: TraceNode, x: float, y: float) -> Markup:
     first, last = node.objects[0].uri.rsplit("/", 1)[-1], node.objects[-1].uri.rsplit("/", 1)[-1]
     one = len(node.objects) == 1
     lines = (
@@ -151,23 +172,15 @@ def _landed(node: TraceNode, x: float, y: float) -> str:
         ("dim", short(first, 22)),
         ("dim", "" if one else f"to {short(last, 19)}"),
     )
-    text = "".join(
-        f'<text class="{kind}" x="{x + 11:.0f}" y="{y + 20 + 16 * number:.0f}">{escape(line)}</text>'
-        for number, (kind, line) in enumerate(lines)
-        if line
-    )
-    uri = node.objects[0].uri.rsplit("/", 1)[0]
-    return (
-        f'<a href="#{node.id}" class="card s-landing"><title>{escape(uri)}</title>'
-        f'<rect x="{x:.0f}" y="{y:.0f}" width="{CARD_W}" height="{CARD_H}" rx="9"/>{text}</a>'
-    )
+    title = element("title", node.objects[0].uri.rsplit("/", 1)[0])
+    return element("a", title, _box(x, y), *_lines(lines, x, y + 20, 16), href=f"#{node.id}", class_="card s-landing")
 
 
-def _bars(node: TraceNode, x: float, y: float) -> str:
+def _bars(node: TraceNode, x: float, y: float) -> Markup | None:
     """Rows per partition as bars, at most BARS of them, the highest first among those that share one."""
     rows = node.rows_by_partition
     if len(rows) < 2 or not any(rows):
-        return ""
+        return None
     count = min(BARS, len(rows))
     cuts = [round(number * len(rows) / count) for number in range(count + 1)]
     highest, step = max(rows), min(9.0, (CARD_W - 22) / count)
@@ -175,7 +188,7 @@ def _bars(node: TraceNode, x: float, y: float) -> str:
         f"M{x + (number + 0.5) * step:.1f} {y:.1f}v{-(1 + 12 * max(rows[first:last]) / highest):.1f}"
         for number, (first, last) in enumerate(pairwise(cuts))
     )
-    return f'<path class="bars" style="stroke-width:{max(0.8, step - 1):.1f}" d="{"".join(bars)}"/>'
+    return element("path", class_="bars", style=f"stroke-width:{max(0.8, step - 1):.1f}", d="".join(bars))
 
 
 def short(text: str, limit: int) -> str:
@@ -183,21 +196,6 @@ def short(text: str, limit: int) -> str:
     return text if len(text) <= limit else "…" + text[1 - limit :]
 
 
-def moment(text: str) -> str:
-    """A time to the minute."""
-    return text[:16].replace("T", " ")
-
-
 def count_of(number: int) -> str:
     """A count that fits a card."""
     return f"{number:,}" if number < 100_000 else f"{number / 1e6:,.2f} M"
-
-
-def size_of(count: int) -> str:
-    """Bytes for people."""
-    size = float(count)
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
-        size /= 1000
-    return f"{size:,.1f} TB"

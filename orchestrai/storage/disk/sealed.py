@@ -86,10 +86,12 @@ class _Numbers:
             return range(self.first, self.first + self.count)
 
     def give_back(self, number: int) -> None:
-        """Close it."""
+        """Close it; once none is open, the numbers are few again: who lets them in by name pays for each."""
         with self._lock:
             os.close(number)
             self._live -= 1
+            if not self._live and self.count > _FEWEST:
+                self._next, self.count = 0, _FEWEST
 
     def _from_the_first(self, descriptor: int) -> int:
         try:

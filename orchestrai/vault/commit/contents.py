@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
+from typing import NamedTuple
 
 from orchestrai.core.canonical import JsonValue, sha256_hex
 from orchestrai.core.progress import Progress
@@ -27,7 +28,10 @@ _BYTES_A_LIST = 64 * 1024
 
 @dataclass(frozen=True)
 class Request:
-    """What a session is asked to commit; `after` is the number of a commit that is known to be there, so that none before it is listed."""
+    """What a session is asked to commit; `after` is the number of a commit that is known to be there, so that none before it is listed.
+
+    `only_changes`: where nothing differs from the newest snapshot that one stands, whatever the tags.
+    """
 
     dataset: str
     contents: Mapping[str, Sequence[SourceFile]]
@@ -36,6 +40,23 @@ class Request:
     source: Mapping[str, JsonValue] = field(default_factory=dict)
     facts: Mapping[str, JsonValue] = field(default_factory=dict)
     after: int = 0
+    only_changes: bool = False
+
+
+class Wanted(NamedTuple):
+    """One partition to be stored: its sources, what is known of it, which file each source is (None where nobody knows yet), and the
+    places of those that are stored for it."""
+
+    partition: str
+    sources: Sequence[SourceFile]
+    known: Known
+    files: Sequence[StoredFile | None]
+    missing: Sequence[int]
+
+    @property
+    def fresh(self) -> list[SourceFile]:
+        """What is stored for it."""
+        return [self.sources[number] for number in self.missing]
 
 
 class StoringSession:
@@ -53,7 +74,9 @@ class StoringSession:
         self.reused_bytes = 0
         self.reused_objects = 0
         self.fresh: list[SourceFile] = []
-        self._others = Known()
+        # plain bytes that had to be stored, by partition
+        self.stored_bytes: dict[str, int] = {}
+        self.others = Known()
         self._unsearched: Iterator[str] | None = None
         self._searched = 0
         self._writer: Writer | None = None
@@ -72,12 +95,24 @@ class StoringSession:
             else:
                 changed[partition] = sorted(sources, key=lambda source: source.path)
         trees = [self.vault.catalog.tree(commit) for commit in reversed(seen[-SEARCHED_SNAPSHOTS:])] if changed else []
-        for number, (partition, sources) in enumerate(changed.items(), 1):
-            # an older list finds a file by its hash alone: no token comes back once the file has had another
-            known = self.known_content(trees if any(source.sha256 for source in sources) else trees[:1], partition)
-            files = self.store_files(partition, sources, known, trees)
-            entries[partition] = self.put_listing(number, partition, files, before.get(partition), known)
+        number = 0
+        for batch in self.batches(changed):
+            claimed: set[tuple[str, int]] = set()
+            wanted = [self.look_up(partition, sources, trees, claimed) for partition, sources in batch.items()]
+            for one, files in zip(wanted, self.store_batch(wanted), strict=True):
+                number += 1
+                entry = self.put_listing(number, one.partition, files, before.get(one.partition), one.known)
+                entries[one.partition] = entry
+                self.others.entries += [entry] if self._unsearched is not None else []
         return entries
+
+    def batches(self, changed: Mapping[str, Sequence[SourceFile]]) -> Iterator[Mapping[str, Sequence[SourceFile]]]:
+        """The partitions that are stored in one go: on executors many, here each by itself."""
+        spread = self.vault.spread
+        if spread is not None and spread.takes_contents(changed):
+            yield from spread.batches(changed)
+        else:
+            yield from ({partition: sources} for partition, sources in changed.items())
 
     def same_content(self, entry: StoredPartition, sources: Sequence[SourceFile]) -> bool:
         """True when all hashes are known and give the partition's root."""
@@ -91,6 +126,7 @@ class StoringSession:
         rows = (tree.get(partition) for tree in trees)
         for entry in {entry.key: entry for entry in rows if entry is not None}.values():
             known.add(self.vault.catalog.files(entry), entry.key)
+            known.entries.append(entry)
         return known
 
     def other_content(self, trees: Sequence[Tree], size: int) -> Known:
@@ -103,41 +139,56 @@ class StoringSession:
         wanted = _AT_LEAST + size // _BYTES_A_LIST - self._searched
         for partition in islice(self._unsearched, max(0, wanted)):
             self._searched += 1
-            self._others.add(self.vault.catalog.files(trees[0][partition]))
-        return self._others
+            self.others.add(self.vault.catalog.files(trees[0][partition]))
+            self.others.entries.append(trees[0][partition])
+        return self.others
 
-    def store_files(
-        self,
-        partition: str,
-        sources: Sequence[SourceFile],
-        known: Known,
-        trees: Sequence[Tree],
-    ) -> list[StoredFile]:
-        """Refer to what is known, store the rest, in the order of the sources."""
+    def look_up(
+        self, partition: str, sources: Sequence[SourceFile], trees: Sequence[Tree], claimed: set[tuple[str, int]]
+    ) -> Wanted:
+        """What of a partition is known, and what has to be stored: each content once, so not what is `claimed` already."""
+        # an older list finds a file by its hash alone: no token comes back once the file has had another
+        known = self.known_content(trees if any(source.sha256 for source in sources) else trees[:1], partition)
         files = [known.find(source) for source in sources]
         unknown = [source for file, source in zip(files, sources, strict=True) if file is None and source.sha256]
         if unknown:
             others = self.other_content(trees, sum(source.size for source in unknown))
             files = [others.find(source) if file is None else file for file, source in zip(files, sources, strict=True)]
-        first: dict[str, int] = {}
-        missing = [
-            number
-            for number, (file, source) in enumerate(zip(files, sources, strict=True))
-            if file is None and first.setdefault(source.sha256 or f"#{number}", number) == number
-        ]
-        fresh = [sources[number] for number in missing]
-        stored = self.put_contents(fresh, partition, known)
-        self.fresh += fresh
-        known.add(stored)
-        if self._unsearched is not None:
-            self._others.add(stored)
-        for number, file in zip(missing, stored, strict=True):
+        missing = []
+        for number, (file, source) in enumerate(zip(files, sources, strict=True)):
+            content = (source.sha256 or f"{partition}#{number}", source.size)
+            if file is None and content not in claimed:
+                claimed.add(content)
+                missing.append(number)
+        return Wanted(partition, sources, known, files, missing)
+
+    def store_batch(self, batch: Sequence[Wanted]) -> list[list[StoredFile]]:
+        """Store what is missing of some partitions; the files of each, in the order of the sources."""
+        spread = self.vault.spread
+        if spread is not None and spread.takes_contents({one.partition: one.fresh for one in batch}):
+            stored = spread.put_contents(self, batch)
+        else:
+            stored = [self.put_contents(one.fresh, one.partition, one.known) for one in batch]
+        for one, files in zip(batch, stored, strict=True):
+            self.fresh += one.fresh
+            one.known.add(files)
+            if self._unsearched is not None:
+                self.others.add(files)
+        return [self.settle(one, files) for one, files in zip(batch, stored, strict=True)]
+
+    def settle(self, one: Wanted, stored: Sequence[StoredFile]) -> list[StoredFile]:
+        """The files of a partition, once what was missing is stored; counts what was reused."""
+        files = list(one.files)
+        for number, file in zip(one.missing, stored, strict=True):
             files[number] = file
-        new = self.writer.new_bytes - self.new_bytes
+        new = self.stored_bytes.pop(one.partition, 0)
         self.new_bytes += new
-        self.reused_bytes += sum(source.size for source in sources) - new
-        self.reused_objects += len(sources) - len(missing)
-        results = [known.find(source) if file is None else file for file, source in zip(files, sources, strict=True)]
+        self.reused_bytes += sum(source.size for source in one.sources) - new
+        self.reused_objects += len(one.sources) - len(one.missing)
+        results = [
+            one.known.find(source) or self.others.find(source) if file is None else file
+            for file, source in zip(files, one.sources, strict=True)
+        ]
         return [file for file in results if file is not None]
 
     def put_contents(self, sources: Sequence[SourceFile], partition: str, known: Known | None = None) -> list[StoredFile]:
@@ -148,9 +199,11 @@ class StoringSession:
             if tell is not None:
                 tell(f"store {partition}", number, total)
 
-        if known is not None and self._others is not None:
-            known.beside(self._others)
+        if known is not None and self.others is not None:
+            known.beside(self.others)
+        before = self.writer.new_bytes
         files = self.writer.put_all(sources, done, known)
+        self.stored_bytes[partition] = self.writer.new_bytes - before
         by_path = {file.path: file for file in files}
         return [by_path[source.path] for source in sources]
 

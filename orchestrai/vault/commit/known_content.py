@@ -3,17 +3,21 @@
 from typing import TYPE_CHECKING
 
 from orchestrai.vault.commit.source import SourceFile
-from orchestrai.vault.format.lists import StoredFile
+from orchestrai.vault.format.lists import StoredFile, StoredPartition
 
 if TYPE_CHECKING:
     from orchestrai.vault.pieces.chunk_index import ChunkIndex
 
 
 class Known:
-    """Content that may be referred to: by hash, or by an unchanged file's path and token."""
+    """Content that may be referred to: by hash, or by an unchanged file's path and token.
+
+    `entries` are the lists that it was read from, for who has to read them elsewhere.
+    """
 
     def __init__(self) -> None:
         self.lists: dict[str, list[StoredFile]] = {}
+        self.entries: list[StoredPartition] = []
         self._by_hash: dict[str, StoredFile] = {}
         self._by_path: dict[str, StoredFile] = {}
         self._cut: dict[str, StoredFile] = {}

@@ -102,7 +102,7 @@ class WriteSession(StoringSession):
             self.require_spared(base.head, entries, place)
             parent = base.seen[-1] if base.seen else None
             difference = self.difference(parent, entries)
-            if parent and not difference.rows and not self.request.tags:
+            if parent and not difference.rows and (self.request.only_changes or not self.request.tags):
                 return parent
             # a tree refers to pages of its parent's: over another parent it is another tree
             if place is None or parent != under:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, count
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ PACK_BELOW = 256 * 1024
 PACK_BYTES = 16 * 1024 * 1024
 # small files that are compressed and sealed together; to read one of them all are opened
 GROUP_BYTES = 512 * 1024
+# more packs than a session has: what tells apart the packs of several tries
+_PACKS = 10**9
 
 
 class Put(NamedTuple):
@@ -31,19 +34,29 @@ class Put(NamedTuple):
     new: int
 
 
-Task = Callable[[], Put]
+class Part(NamedTuple):
+    """What is stored in one go: the files of one pack, or one file alone; its number is in the name of what is written."""
+
+    number: int
+    sources: Sequence[SourceFile]
+    packed: bool
 
 
 class Writer:
-    """Stores the contents of one session; `workers` 0 works in the calling thread."""
+    """Stores the contents of one session; `workers` 0 works in the calling thread.
 
-    def __init__(self, store: Store, vault: str, session: str, cipher: Cipher | None = None, workers: int = 2) -> None:
+    `attempt` marks the names of a sealed vault's objects, where a part may be stored by several, each of whom seals it to other bytes.
+    """
+
+    def __init__(
+        self, store: Store, vault: str, session: str, cipher: Cipher | None = None, workers: int = 2, attempt: int = 0
+    ) -> None:
         self.store = store
         self.vault = vault
         self.session = session
         self.cipher = cipher
         self.workers = workers
-        self.written = 0
+        self.attempt = attempt if cipher is not None else 0
         self.new_bytes = 0
         self._packs = 0
         self._objects = 0
@@ -52,46 +65,54 @@ class Writer:
         self, sources: Sequence[SourceFile], done: Callable[[int, int], None] | None = None, known: Known | None = None
     ) -> list[StoredFile]:
         """Store every file; small ones share packs in the order given. Chunks that are known are referred to."""
-        tasks = list(self._tasks(sources, known or Known()))
+        known = known or Known()
+        parts = list(self.parts(sources))
+        if any(_is_cut(part) for part in parts):
+            # it is read by all threads, and made by one
+            known.chunks()
         stored: list[StoredFile] = []
+        tasks = [partial(self.put, part, known) for part in parts]
         for number, (files, new) in enumerate(in_order(tasks, self.workers), 1):
             stored += files
             self.new_bytes += new
-            self.written += sum(file.length for file in files)
             if done:
                 done(number, len(tasks))
         return stored
 
-    def _tasks(self, sources: Sequence[SourceFile], known: Known) -> Iterator[Task]:
+    def parts(self, sources: Sequence[SourceFile]) -> Iterator[Part]:
+        """What is to be stored in one go each, numbered on from what this writer had before."""
         batch: list[SourceFile] = []
         filled = 0
         for source in sources:
             if source.size >= PACK_BELOW:
-                yield self._object_task(source, known)
+                yield self._alone(source)
                 continue
             if filled + source.size > PACK_BYTES:
-                yield self._pack_task(batch)
+                yield self._together(batch)
                 batch, filled = [], 0
             batch.append(source)
             filled += source.size
         if len(batch) == 1:
-            yield self._object_task(batch[0], known)
+            yield self._alone(batch[0])
         elif batch:
-            yield self._pack_task(batch)
+            yield self._together(batch)
 
-    def _object_task(self, source: SourceFile, known: Known) -> Task:
+    def _alone(self, source: SourceFile) -> Part:
         self._objects += 1
-        number = f"{self._objects:08d}"
-        if source.size >= CHUNKED_FROM:
-            # looked up here: it is read by all threads, and made by one
-            index = known.chunks()
-            return lambda: self._put_chunks(source, number, chunker(self._border_key()), index)
-        return lambda: self._put_object(source, number, known)
+        return Part(self._objects, [source], packed=False)
 
-    def _pack_task(self, batch: list[SourceFile]) -> Task:
+    def _together(self, batch: list[SourceFile]) -> Part:
         self._packs += 1
-        number = self._packs
-        return lambda: self._put_pack(batch, number)
+        return Part(self._packs, batch, packed=True)
+
+    def put(self, part: Part, known: Known) -> Put:
+        """Store one part; the same part gives the same bytes under the same name, but in a sealed vault."""
+        if part.packed:
+            return self._put_pack(part.sources, part.number + self.attempt * _PACKS)
+        number = f"{part.number:08d}" + (f"-try{self.attempt}" if self.attempt else "")
+        if _is_cut(part):
+            return self._put_chunks(part.sources[0], number, chunker(self._border_key()), known.chunks())
+        return self._put_object(part.sources[0], number, known)
 
     def _border_key(self) -> bytes:
         # the contents of a plain vault are there to be read, its borders too
@@ -151,6 +172,11 @@ class Writer:
         if self.cipher is None:
             return plain
         return self.cipher.seal(context(self.vault, kind, key, self.session), plain)
+
+
+def _is_cut(part: Part) -> bool:
+    """True for a file that is cut by its content."""
+    return not part.packed and part.sources[0].size >= CHUNKED_FROM
 
 
 class _Span(NamedTuple):

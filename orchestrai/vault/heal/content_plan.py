@@ -23,7 +23,9 @@ from orchestrai.vault.format.chunk_table import chunks_of
 from orchestrai.vault.format.lists import PagePlace, StoredFile, StoredPartition
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.pieces.chunk_reader import proven_chunks
-from orchestrai.vault.reader import chunk_source, pinned, read_packed
+from orchestrai.vault.pieces.object_reads import pinned
+from orchestrai.vault.pieces.pack_reader import read_packed
+from orchestrai.vault.reader import chunk_source
 from orchestrai.vault.replica.copies import MendedView
 from orchestrai.vault.vault import Vault
 

@@ -7,6 +7,7 @@ counts only for a key file, whose AES-GCM nobody else can make.
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrai.core.canonical import canonical_json
@@ -36,10 +37,15 @@ def wrapped_keys(store: Store, vault: str, keyring: Keyring) -> list[WrappedKey]
 
 def open_cipher(store: Store, vault: str, port: KeyPort, keyring: Keyring) -> Cipher:
     """The cipher of a vault; raises MissingObject where no wrapped data key is there."""
-    keys = _unwrapped(wrapped_keys(store, vault, keyring), vault, port)
+    return cipher_of(wrapped_keys(store, vault, keyring), vault, port, store.url)
+
+
+def cipher_of(records: Sequence[WrappedKey], vault: str, port: KeyPort, url: str) -> Cipher:
+    """The cipher of a vault at a URL by its records, which were verified; raises MissingObject where there are none."""
+    keys = _unwrapped(records, vault, port)
     if not keys:
         raise MissingObject(
-            f"expected a wrapped data key under {DATA_KEYS} in {store.url}, found none: run "
+            f"expected a wrapped data key under {DATA_KEYS} in {url}, found none: run "
             "`orchestrai vault heal --apply`; no new one opens what is sealed",
             key=DATA_KEYS,
         )
@@ -87,7 +93,7 @@ def _write(store: Store, vault: str, port: KeyPort, signer: Signer, number: int,
     store.write(f"{DATA_KEYS}{number:06d}.json", signer.sign(DATA_KEY_TYPE, canonical_json(body)), create=True)
 
 
-def _unwrapped(records: list[WrappedKey], vault: str, port: KeyPort) -> dict[bytes, bytes]:
+def _unwrapped(records: Sequence[WrappedKey], vault: str, port: KeyPort) -> dict[bytes, bytes]:
     """Each data key, opened from the newest record that names the port; in the order they were made."""
     by_id: dict[bytes, WrappedKey] = {}
     for record in records:

@@ -71,17 +71,28 @@ class Cipher:
         sealed = aead(_derive(self.keys[self.current], salt, context)).encrypt(_ONLY, data, None)
         return _MAGIC + self.current + salt + sealed
 
-    def open_small(self, context: bytes, sealed: bytes) -> bytes:
+    def plain_length(self, sealed: int) -> int:
+        """How many bytes the `sealed` bytes of at most one chunk hold."""
+        return max(0, sealed - _HEADER - _TAG)
+
+    def open_small(self, context: bytes, sealed: bytes | memoryview) -> bytes:
         """`open` in one piece, for at most one chunk; raises DigestMismatch."""
-        opener = self._opened(bytes(sealed[:_HEADER]), context)
+        opener = self._opened(sealed[:_HEADER], context)
         try:
             return opener.decrypt(_ONLY, sealed[_HEADER:], None)
         except InvalidTag as exc:
-            raise DigestMismatch(
-                "expected sealed bytes unchanged, found them altered: run `orchestrai vault heal --apply`"
-            ) from exc
+            raise _altered() from exc
 
-    def _opened(self, header: bytes, context: bytes) -> "AESGCM":
+    def open_into(self, context: bytes, sealed: memoryview, target: memoryview) -> None:
+        """`open_small` into as many bytes as `plain_length` says; what is in them is no one's after DigestMismatch."""
+        opener = self._opened(sealed[:_HEADER], context)
+        try:
+            opener.decrypt_into(_ONLY, sealed[_HEADER:], None, target)
+        except InvalidTag as exc:
+            raise _altered() from exc
+
+    def _opened(self, header: bytes | memoryview, context: bytes) -> "AESGCM":
+        header = bytes(header)
         key = self.keys.get(header[4:12])
         if len(header) != _HEADER or header[:4] != _MAGIC or key is None:
             raise DigestMismatch(
@@ -89,21 +100,34 @@ class Cipher:
             )
         return aead(_derive(key, header[12:], context))
 
-    def open(self, context: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """Decrypt a stream, each chunk proven before it is yielded; raises DigestMismatch."""
+    def open(self, context: bytes, chunks: Iterable[bytes], target: memoryview | None = None) -> Iterator[bytes]:
+        """Decrypt a stream, each chunk proven before it is yielded; raises DigestMismatch.
+
+        With a `target` as long as the longest chunk each is a view of it, valid until the next is asked for.
+        """
         blocks = _blocks(chunks, CHUNK + _TAG, first=_HEADER)
         opener = self._opened(next(blocks, b""), context)
         number, pending = 0, b""
         try:
             for block in blocks:
                 if pending:
-                    yield opener.decrypt(_nonce(number - 1, last=False), pending, None)
+                    yield _decrypted(opener, _nonce(number - 1, last=False), pending, target)
                 pending, number = block, number + 1
-            yield opener.decrypt(_nonce(max(0, number - 1), last=True), pending, None)
+            yield _decrypted(opener, _nonce(max(0, number - 1), last=True), pending, target)
         except InvalidTag as exc:
-            raise DigestMismatch(
-                "expected sealed bytes unchanged, found them altered: run `orchestrai vault heal --apply`"
-            ) from exc
+            raise _altered() from exc
+
+
+def _decrypted(opener: "AESGCM", nonce: bytes, block: bytes, target: memoryview | None) -> bytes:
+    size = len(block) - _TAG
+    if target is None or not 0 < size <= len(target):
+        return opener.decrypt(nonce, block, None)
+    opener.decrypt_into(nonce, block, None, target[:size])
+    return target[:size]  # type: ignore[return-value]  # a view stands in for bytes wherever they are only written and hashed
+
+
+def _altered() -> DigestMismatch:
+    return DigestMismatch("expected sealed bytes unchanged, found them altered: run `orchestrai vault heal --apply`")
 
 
 def block_sizes() -> Iterator[int]:

@@ -85,30 +85,35 @@ def plan_retention(
     """
     newest_first = sorted(snapshots, key=lambda snapshot: (snapshot.committed, snapshot.seq), reverse=True)
     dataset = newest_first[0].dataset if newest_first else ""
-    reasons: dict[int, list[str]] = {snapshot.seq: [] for snapshot in newest_first}
-    if keep.keeps_all:
-        for snapshot in newest_first:
-            reasons[snapshot.seq].append("no policy")
-    elif newest_first:
-        reasons[newest_first[0].seq].append("newest")
-    for number, snapshot in enumerate(newest_first[: keep.last], 1):
-        reasons[snapshot.seq].append(f"last {number}")
-    for rule, bucket in _BUCKETS.items():
-        taken: set[str] = set()
-        for snapshot in newest_first:
-            name = bucket(snapshot.committed)
-            if name not in taken and len(taken) < getattr(keep, rule):
-                taken.add(name)
-                reasons[snapshot.seq].append(f"{rule} {name}")
+    by_rules = reasons_by_rules([snapshot.committed for snapshot in newest_first], keep, now)
+    reasons = {snapshot.seq: found for snapshot, found in zip(newest_first, by_rules, strict=True)}
     for snapshot in newest_first:
-        if keep.within and now - snapshot.committed <= keep.within:
-            reasons[snapshot.seq].append(f"within {format_duration(keep.within)}")
         reasons[snapshot.seq] += [f"tagged {tag}" for tag in snapshot.tags if tag in keep.tagged]
         reasons[snapshot.seq] += [
             f"legal hold: {hold.reason}" for hold in [held_by(held or {}, snapshot)] if hold is not None
         ]
         reasons[snapshot.seq] += (needed or {}).get(snapshot.seq, ())
     return RetentionPlan(dataset, tuple(Retained(snapshot, tuple(reasons[snapshot.seq])) for snapshot in newest_first))
+
+
+def reasons_by_rules(moments: Sequence[datetime], keep: KeepSpec, now: datetime) -> list[list[str]]:
+    """Why the rules of a policy keep what was committed at some moments, newest first; no reason where none does."""
+    reasons: list[list[str]] = [["no policy"] if keep.keeps_all else [] for _ in moments]
+    if moments and not keep.keeps_all:
+        reasons[0].append("newest")
+    for number, found in enumerate(reasons[: keep.last], 1):
+        found.append(f"last {number}")
+    for rule, bucket in _BUCKETS.items():
+        taken: set[str] = set()
+        for moment, found in zip(moments, reasons, strict=True):
+            name = bucket(moment)
+            if name not in taken and len(taken) < getattr(keep, rule):
+                taken.add(name)
+                found.append(f"{rule} {name}")
+    for moment, found in zip(moments, reasons, strict=True):
+        if keep.within and now - moment <= keep.within:
+            found.append(f"within {format_duration(keep.within)}")
+    return reasons
 
 
 def cover_uses(

@@ -60,7 +60,7 @@ def opened(source: ChunkSource, stored: StoredObject, chunk: Chunk, part: memory
     data: bytes | memoryview = part
     if len(part) == chunk.length and source.cipher is not None:
         bound = context(source.vault, "object", stored.key, stored.session, chunk.offset)
-        data = source.cipher.open_small(bound, part)  # type: ignore[arg-type]
+        data = source.cipher.open_small(bound, part)
     if len(part) == chunk.length and chunk.compressed:
         data = expanded(data, chunk.size, stored.key)
     if len(part) != chunk.length or len(data) != chunk.size:

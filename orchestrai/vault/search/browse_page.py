@@ -4,16 +4,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrai.core.html.frame import Extras, page
+from orchestrai.core.html.markup import constant, element, joined
+from orchestrai.core.html.parts import paragraph
+
 _STYLE = """
-:root{color-scheme:light dark;--ink:#16202c;--dim:#4d5a69;--line:#cdd6e0;--card:#fff;--ground:#f3f5f8;--link:#1a56b0}
-@media(prefers-color-scheme:dark){:root{--ink:#e7edf4;--dim:#a9b5c3;--line:#33404d;--card:#18212b;--ground:#0f151c;--link:#86b4f5}}
-*{box-sizing:border-box}body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1280px;padding:24px;color:var(--ink);
-background:var(--ground)}h1{font-size:22px;margin:0}h2{font-size:17px;margin:18px 0 8px;outline:none}p{margin:4px 0;color:var(--dim)}
-nav a,td a,th a{color:var(--link)}nav{margin:12px 0}table{border-collapse:collapse;width:100%;font-size:13px;background:var(--card);
-border:1px solid var(--line)}caption{text-align:left;color:var(--dim);padding:6px 0}th,td{text-align:left;padding:5px 9px;
-border-top:1px solid var(--line);overflow-wrap:anywhere}td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-code{font:13px ui-monospace,monospace;background:var(--card);border:1px solid var(--line);padding:6px 9px;display:block;
-overflow-wrap:anywhere;margin:6px 0}input{font:inherit;padding:4px 8px;margin-right:8px}button{font:inherit;padding:3px 10px}
+h2{outline:none}#main nav{margin:12px 0}#main table{background:var(--card);border:1px solid var(--line)}
+#main code{background:var(--card);border:1px solid var(--line);padding:6px 9px;display:block;margin:6px 0}
+input{font:inherit;padding:4px 8px;margin-right:8px}button{font:inherit;padding:3px 10px}
 """
 _SCRIPT = """
 'use strict';
@@ -84,17 +82,14 @@ window.onhashchange=go;go()
 def index_html(facts: Mapping[str, Any]) -> str:
     """The page over these facts; it loads the scripts beside it when they are looked at."""
     # nothing in a name may end the script that carries it
-    embedded = json.dumps(facts).replace("<", "\\u003c")
-    policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'self' file:"
-    return "".join(
+    embedded = constant(json.dumps(facts).replace("<", "\\u003c"))
+    lead = joined(
         (
-            '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width,initial-scale=1">',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-            f"<title>Vault</title><style>{_STYLE}</style></head><body><header><h1>Vault</h1>",
-            "<p>Each snapshot is its whole dataset. The commands restore what is shown, every hash checked.</p></header>",
-            '<p id="status" role="status" aria-live="polite"></p><main id="main"></main>',
-            "<noscript><p>This page needs scripts. Without: orchestrai vault list, show, find.</p></noscript>",
-            f'<script type="application/json" id="facts">{embedded}</script><script>{_SCRIPT}</script></body></html>',
+            paragraph("Each snapshot is its whole dataset. The commands restore what is shown, every hash checked."),
+            element("p", id="status", role="status", aria_live="polite"),
+            element("noscript", paragraph("This page needs scripts. Without: orchestrai vault list, show, find.")),
         )
     )
+    script = joined((element("script", embedded, type="application/json", id="facts"), element("script", constant(_SCRIPT))))
+    policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'self' file:"
+    return page("Vault", lead, (), Extras(_STYLE, policy=policy, script=script))

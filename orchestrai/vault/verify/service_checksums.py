@@ -7,7 +7,7 @@ from orchestrai.errors import MissingObject
 from orchestrai.vault.format.chunk_table import StoredObject
 from orchestrai.vault.format.layout import BYTES, ROOT
 from orchestrai.vault.format.lists import StoredFile
-from orchestrai.vault.reader import pinned
+from orchestrai.vault.pieces.object_reads import pinned
 from orchestrai.vault.replica.hidden_versions import hidden_under, is_covered
 
 if TYPE_CHECKING:

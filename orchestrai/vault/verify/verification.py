@@ -24,8 +24,6 @@ class Walk:
         self.vault = vault
         self.findings: list[Finding] = []
         self.files: dict[tuple[str | int, ...], StoredFile] = {}
-        # by object, where the chunks begin that were read
-        self.chunks: dict[str, set[int]] = {}
         self.lists: set[tuple[str, str, str]] = set()
         # every object of bytes that a snapshot which counts names
         self.named: set[str] = set()

@@ -5,8 +5,7 @@ checksum   and the service's own cryptographic checksum of each object that has 
 read       and every file read back and hashed, or a rotating sample of them
 """
 
-import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,13 +20,12 @@ from orchestrai.vault.catalog import Catalog
 from orchestrai.vault.chain.chain_head import Head
 from orchestrai.vault.format.chunk_table import StoredObject
 from orchestrai.vault.format.layout import BYTES, SNAPSHOTS
-from orchestrai.vault.format.lists import PagePlace, StoredFile, StoredPartition, partition_root
+from orchestrai.vault.format.lists import PagePlace, StoredPartition, partition_root
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.format.tree_pages import Tree
-from orchestrai.vault.reader import read_packed
 from orchestrai.vault.vault import Vault
 from orchestrai.vault.verify.chain_check import check_chains
-from orchestrai.vault.verify.chunk_check import read_chunks
+from orchestrai.vault.verify.content_check import check_contents
 from orchestrai.vault.verify.proven import Proven, Reached
 from orchestrai.vault.verify.verification import Finding, Walk
 
@@ -123,7 +121,7 @@ def verify(
 
         check_checksums(walk, control)
     if level == "read":
-        _read_back(walk, sample, progress)
+        check_contents(walk, sample, progress)
     rollback = _check_anchor(walk, anchor)
     witnessed = _check_witness(walk, witness)
     if witnessed is not None and witnessed.records and rollback != "found":
@@ -237,48 +235,6 @@ def _has_version(walk: Walk, file: StoredObject) -> bool:
         return bool(file.version) and walk.vault.store.head(file.key, version=file.version).size == file.length
     except ObjectNotFound:
         return False
-
-
-def _read_back(walk: Walk, sample: tuple[int, int] | None, progress: Progress | None) -> None:
-    by_key: dict[str, list[StoredFile]] = {}
-    for file in walk.files.values():
-        # chunks may be shared with any other file: each stands alone
-        by_key.setdefault(file.sha256 if file.objects else file.key, []).append(file)
-    groups = [by_key[key] for key in sorted(by_key) if _in_sample(key, sample)]
-    for number, group in enumerate(groups, 1):
-        for file, problem in _read_object(walk, group):
-            walk.read += 1
-            walk.bytes += file.size
-            if problem:
-                walk.note(file.key, problem)
-        if progress is not None:
-            progress("read back", number, len(groups))
-
-
-def _read_object(walk: Walk, group: Sequence[StoredFile]) -> Iterator[tuple[StoredFile, str]]:
-    vault = walk.vault
-    if group[0].objects:
-        for file in group:
-            yield file, read_chunks(walk, file)
-        return
-    try:
-        if group[0].pack >= 0:
-            for file, _ in read_packed(vault.store, vault.identity(), vault.cipher, group, reuse=True):
-                yield file, ""
-        else:
-            for file in group:
-                for _ in vault.stream(file, reuse=True):
-                    pass
-                yield file, ""
-    except IntegrityError as exc:
-        yield group[0], exc.message
-
-
-def _in_sample(key: str, sample: tuple[int, int] | None) -> bool:
-    if sample is None:
-        return True
-    part, parts = sample
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % parts == part % parts
 
 
 def _check_anchor(walk: Walk, anchor: "Anchor | None") -> "Rollback":

@@ -272,7 +272,7 @@ def test_the_commands_take_a_base_receive_show_and_restore(crm: Followed) -> Non
     with pytest.raises(ConfigError, match="at most one of"):
         invoke("backup", "restore", "shop/crm", "--to", str(folder), "--latest", "--xid", "7")
     code, text = invoke("report", "--json")
-    assert json.loads(text)[0]["databases"][0]["rpo_passed"]
+    assert json.loads(text)["pipelines"][0]["databases"][0]["rpo_passed"]
 
 
 def test_a_recovery_that_is_left_to_a_person_is_one_start_away(crm: Followed) -> None:

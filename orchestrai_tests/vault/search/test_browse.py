@@ -9,6 +9,7 @@ import pytest
 from orchestrai.errors import ConfigError
 from orchestrai.vault.search.browse import write_pages
 from orchestrai.vault.vault import Vault
+from orchestrai_tests.accessibility import faults
 from orchestrai_tests.vault.conftest import Clock, clock, signer, vault
 from orchestrai_tests.vault.contents import files
 
@@ -50,6 +51,7 @@ def test_names_are_text_and_never_markup(vault: Vault, tmp_path: Path) -> None:
     page = (tmp_path / "pages/index.html").read_text()
     assert page.count("</script>") == 2 and "alert(1)" in page
     assert "http" not in page.replace("http-equiv", "")
+    assert faults(page, scripted=True) == []
 
 
 def test_pages_of_before_are_replaced_and_nothing_else(vault: Vault, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrai.core.sql.quoting import quoted
 from orchestrai.errors import ConfigError
-from orchestrai.ingest.sources.table_source import SQLITE
 from orchestrai.pipeline.starter.look.landing_look import Look
 from orchestrai.pipeline.starter.look.sample import Sample
+from orchestrai.storage.databases.open_table import SQLITE
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,0 +1,158 @@
+"""How databases differ in their SQL: one row of facts for each, so that a statement is written once and said in any of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from orchestrai.core.sql.quoting import literal, quoted
+from orchestrai.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+_NARROWER = {"BIGINT": ("SMALLINT", "INTEGER"), "DOUBLE": ("REAL", "FLOAT", "SMALLINT", "INTEGER"), "TIMESTAMPTZ": ("DATE",)}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The facts of one database. Texts with `{}` take what they are about.
+
+    `parser` is its name in sqlglot. `types` has a column type for each family of Arrow types, `keys` the type of a text that is part of
+    a primary key. `back` is a moment before another by microseconds. `row_values` when rows are compared whole, `(a, b) > (c, d)`.
+    `update` takes table, columns set, staging table and condition; `delete` table and condition, both of them by the names t and s.
+    `narrower` has for the first word of a type those of a table that is there which it may take the place of.
+    """
+
+    parser: str
+    types: Mapping[str, str]
+    text: str
+    back: str
+    quote: str = '"'
+    decimal: str = "DECIMAL({0},{1})"
+    differs: str = "{0} IS DISTINCT FROM {1}"
+    keys: str = ""
+    row_values: bool = False
+    backslashes: bool = False
+    sets: str = "{0} = s.{0}"
+    update: str = "UPDATE {0} AS t SET {1} FROM {2} AS s WHERE {3}"
+    delete: str = "DELETE FROM {0} AS t WHERE {1}"
+    widen: str = "ALTER TABLE {0} ALTER COLUMN {1} SET DATA TYPE {2}"
+    drop_staged: str = "DROP TABLE {0}"
+    schema: str = "current_schema()"
+    table_options: str = ""
+    narrower: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NARROWER)
+
+    def name(self, table: str) -> str:
+        """A table, `name` or `schema.name`, as an identifier."""
+        return ".".join(self.column(part) for part in table.split("."))
+
+    def column(self, name: str) -> str:
+        """A name as an identifier."""
+        if self.quote == "[":
+            return "[" + quoted(name, "]")[1:]
+        return quoted(name, self.quote)
+
+    def value(self, text: str) -> str:
+        """A text as a value."""
+        return literal(text.replace("\\", "\\\\") if self.backslashes else text)
+
+    def type_of(self, kind: "pa.DataType", *, key: bool = False) -> str:
+        """The column type for an Arrow type. Raises ConfigError for one that no column of plain values has."""
+        family = family_of(kind)
+        if family == "decimal":
+            return self.decimal.format(kind.precision, kind.scale)
+        if family == "text" and key and self.keys:
+            return self.keys
+        return self.types[family]
+
+
+def family_of(kind: "pa.DataType") -> str:
+    """What an Arrow type is to a database. Raises ConfigError for what is none of plain values."""
+    import pyarrow.types as kinds
+
+    if kinds.is_timestamp(kind):
+        return "moment" if kind.tz else "clock"
+    rules = (
+        (kinds.is_decimal, "decimal"),
+        (kinds.is_boolean, "boolean"),
+        (kinds.is_uint64, "unsigned"),
+        (lambda k: kinds.is_int64(k) or kinds.is_uint32(k), "bigint"),
+        (kinds.is_integer, "integer"),
+        (kinds.is_float64, "double"),
+        (kinds.is_floating, "real"),
+        (kinds.is_date, "date"),
+        (lambda k: kinds.is_string(k) or kinds.is_large_string(k), "text"),
+        (lambda k: kinds.is_binary(k) or kinds.is_large_binary(k), "bytes"),
+    )
+    for holds, name in rules:
+        if holds(kind):
+            return name
+    raise ConfigError(f"expected columns of plain types, found {kind}: leave the column out of the view")
+
+
+_USUAL = {
+    "boolean": "BOOLEAN",
+    "unsigned": "DECIMAL(20,0)",
+    "bigint": "BIGINT",
+    "integer": "INTEGER",
+    "double": "DOUBLE PRECISION",
+    "real": "REAL",
+    "date": "DATE",
+    "clock": "TIMESTAMP",
+    "moment": "TIMESTAMPTZ",
+    "text": "TEXT",
+    "bytes": "BYTEA",
+}
+
+POSTGRES = Dialect(
+    "postgres",
+    _USUAL,
+    text="CAST({0} AS TEXT)",
+    back="(CAST({0} AS TIMESTAMPTZ) - INTERVAL '{1} microseconds')",
+    row_values=True,
+)
+DUCKDB = Dialect(
+    "duckdb",
+    {**_USUAL, "double": "DOUBLE", "bytes": "BLOB"},
+    text="CAST({0} AS VARCHAR)",
+    back="(CAST({0} AS TIMESTAMPTZ) - INTERVAL '{1} microseconds')",
+)
+SQLITE = Dialect(
+    "sqlite",
+    {**_USUAL, "double": "REAL", "bytes": "BLOB"},
+    text="CAST({0} AS TEXT)",
+    # whatever ISO form the times are written in
+    back="julianday({0}) - {1} / 86400000000.0",
+    row_values=True,
+)
+# a session of ours has ANSI_QUOTES, NO_BACKSLASH_ESCAPES and the zone UTC
+MYSQL = Dialect(
+    "mysql",
+    {
+        **_USUAL,
+        "double": "DOUBLE",
+        "real": "FLOAT",
+        "clock": "DATETIME(6)",
+        "moment": "DATETIME(6)",
+        "text": "LONGTEXT",
+        "bytes": "LONGBLOB",
+    },
+    text="CAST({0} AS CHAR)",
+    back="(CAST({0} AS DATETIME(6)) - INTERVAL {1} MICROSECOND)",
+    differs="NOT ({0} <=> {1})",
+    keys="VARCHAR(255)",
+    # both tables of a join have the column
+    sets="t.{0} = s.{0}",
+    update="UPDATE {0} AS t JOIN {2} AS s ON {3} SET {1}",
+    delete="DELETE t FROM {0} AS t WHERE {1}",
+    widen="ALTER TABLE {0} MODIFY COLUMN {1} {2}",
+    drop_staged="DROP TEMPORARY TABLE {0}",
+    schema="DATABASE()",
+    table_options=" ENGINE=InnoDB CHARACTER SET utf8mb4",
+    narrower={
+        "BIGINT": ("SMALLINT", "INT", "MEDIUMINT"),
+        "DOUBLE": ("FLOAT", "SMALLINT", "INT", "MEDIUMINT"),
+        "DATETIME(6)": ("DATE",),
+    },
+)

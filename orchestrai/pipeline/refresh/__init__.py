@@ -1,0 +1,1 @@
+"""What a backfill runs, and whether running it would publish anything."""
