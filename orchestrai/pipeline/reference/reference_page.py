@@ -50,7 +50,8 @@ def _rows(keys: list[DeclaredKey]) -> Iterator[str]:
         name = f"**`{key.name}`**" if key.required else f"`{key.name}`"
         default = f"`{_cell(key.default)}`" if key.default else ""
         example = "" if key.example is None else f"`{_cell(written(key.example))}`"
-        yield f"| {name} | {_cell(key.says)} | {_cell(key.form)} | {default} | {example} |\n"
+        cells = (name, _cell(key.says), _cell(key.form), default, example)
+        yield f"| {' | '.join(cells)} |\n"
 
 
 def written(value: Any) -> str:
