@@ -11,7 +11,7 @@ _MODEL = (
     ("its versions, and why one was promoted or not", "orchestrai model list {subject}"),
     ("its proof, for somebody without orchestrai", "orchestrai model export {subject}@champion --format proof --to proof"),
 )
-# {subject} is `pipeline/name`, {asset} the ledger's name, {pipeline} the first part
+# {subject} is `pipeline/name`, {pipeline} the first part
 _BY_STAGE: Mapping[str, tuple[tuple[str, str], ...]] = {
     "landing": (("which objects were taken, and which not", "orchestrai landing status {subject}"),),
     "raw_events": (
@@ -34,5 +34,5 @@ _BY_STAGE: Mapping[str, tuple[tuple[str, str], ...]] = {
 def asset_commands(node: AssetNode) -> dg.MarkdownMetadataValue | None:
     """The commands that say more of an asset; None where there is none."""
     lines = _BY_STAGE.get(node.stage.name, ())
-    names = {"asset": node.asset, "subject": node.asset.rpartition("/")[0], "pipeline": node.pipeline}
+    names = {"subject": node.asset.rpartition("/")[0], "pipeline": node.pipeline}
     return dg.MetadataValue.md("\n".join(f"- {what}: `{typed.format(**names)}`" for what, typed in lines)) if lines else None

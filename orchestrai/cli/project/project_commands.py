@@ -1,6 +1,7 @@
 """`check`, `instance` and `new`: declarations and the instance, before anything runs."""
 
 import sys
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,55 +52,79 @@ def check(
 
     Example: orchestrai check pipelines/churn
     """
+    found = _check(folder, landing, published)
+    written = found.fixes if fix else []
+    if written:
+        _write_fixes(written, quiet=as_json)
+        # the files say something else now
+        found = _check(folder, landing, published)
+    if as_json:
+        emit(found.as_json() | {"fixed": [one.message for one in written]})
+    else:
+        found.show()
+    raise typer.Exit(found.code)
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What one look at pipelines and landings found."""
+
+    reports: "Sequence[PipelineCheck]"
+    project: "Project"
+    plans: "Sequence[SchemaPlan]"
+    renames: "Sequence[RenamePlan]"
+    untold: str
+    looked: "Sequence[SampleFinding]"
+    fixes: "Sequence[Fix]"
+
+    @property
+    def wrong(self) -> "list[PipelineCheck]":
+        return [report for report in self.reports if report.mistakes]
+
+    @property
+    def code(self) -> int:
+        """The exit code."""
+        if self.wrong and len(self.wrong) == len(self.reports):
+            return 2
+        breaking = any(plan.breaks for plan in self.plans) or any(plan.problem for plan in self.renames)
+        return 1 if self.wrong or breaking or any(finding.weight == "refused" for finding in self.looked) else 0
+
+    def as_json(self) -> dict[str, Any]:
+        facts = [_facts(report) for report in self.reports]
+        body = {"ok": not self.code, "pipelines": facts, "assets": sorted(self.project.nodes)}
+        compared = {"changes": [plan.as_json() for plan in self.plans], "renames": [plan.as_json() for plan in self.renames]}
+        looked = {"landing": [one.as_json() for one in self.looked], "fixes": [one.message for one in self.fixes]}
+        return {**body, **compared, "not_compared": self.untold, **looked}
+
+    def show(self) -> None:
+        rows = [_row(report) for report in self.reports]
+        table("Pipelines", ("pipeline", "datasets", "feature views", "models", ""), rows)
+        sources = {name: facts for report in self.reports for name, facts in _facts(report)["sources"].items()}
+        described = [
+            (escape(name), escape(s["url"]), escape(" ".join(s["passed_over"]) or "-")) for name, s in sources.items()
+        ]
+        table("Sources", ("dataset", "reads", "names passed over"), described)
+        lines = [mistake.message for report in self.wrong for mistake in report.mistakes]
+        for finding in self.looked:
+            lines.append(f"{'will be refused' if finding.weight == 'refused' else 'note'}: {finding.message}")
+        lines += [f"--fix writes {one.message}" for one in self.fixes]
+        lines += [*(plan.message for plan in self.renames), *(plan.message for plan in self.plans)]
+        for message in [*lines, self.untold] if self.untold else lines:
+            out.print(message, markup=False, highlight=False, soft_wrap=True)
+        if not self.code:
+            out.print(f"[green]ok[/green]: {len(self.project.nodes)} assets")
+
+
+def _check(folder: Path | None, landing: Landing, published: bool) -> _Checked:
     from orchestrai.pipeline.check.project_check import check_project
     from orchestrai.pipeline.load import Project, pipeline_folders
 
     setting = str(folder) if folder else load_settings().pipelines
     reports = check_project(pipeline_folders(setting))
     project = Project(tuple(report.pipeline for report in reports if report.pipeline is not None))
-    wrong = [report for report in reports if report.mistakes]
     (plans, renames), untold = _plans(project) if published else (([], []), "")
-    breaking = any(plan.breaks for plan in plans) or any(plan.problem for plan in renames)
     looked, fixes = _looked(project, landing)
-    if fix and fixes:
-        _write_fixes(fixes, quiet=as_json)
-        # the files say something else now
-        return check(folder, published, landing, False, as_json)
-    refused = any(finding.weight == "refused" for finding in looked)
-    code = 2 if wrong and len(wrong) == len(reports) else 1 if wrong or breaking or refused else 0
-    if as_json:
-        facts = [_facts(report) for report in reports]
-        body = {"ok": not code, "pipelines": facts, "assets": sorted(project.nodes)}
-        compared = {"changes": [plan.as_json() for plan in plans], "renames": [plan.as_json() for plan in renames]}
-        emit(
-            {
-                **body,
-                **compared,
-                "not_compared": untold,
-                "landing": [one.as_json() for one in looked],
-                "fixes": [one.message for one in fixes],
-            }
-        )
-        raise typer.Exit(code)
-    rows = [_row(report) for report in reports]
-    table("Pipelines", ("pipeline", "datasets", "feature views", "models", ""), rows)
-    sources = {name: facts for report in reports for name, facts in _facts(report)["sources"].items()}
-    described = [(escape(name), escape(s["url"]), escape(" ".join(s["passed_over"]) or "-")) for name, s in sources.items()]
-    table("Sources", ("dataset", "reads", "names passed over"), described)
-    for report in wrong:
-        for mistake in report.mistakes:
-            out.print(mistake.message, markup=False, highlight=False, soft_wrap=True)
-    for finding in looked:
-        mark = "will be refused" if finding.weight == "refused" else "note"
-        out.print(f"{mark}: {finding.message}", markup=False, highlight=False, soft_wrap=True)
-    for one in fixes:
-        out.print(f"--fix writes {one.message}", markup=False, highlight=False, soft_wrap=True)
-    lines = [*(plan.message for plan in renames), *(plan.message for plan in plans)]
-    for message in [*lines, untold] if untold else lines:
-        out.print(message, markup=False, highlight=False, soft_wrap=True)
-    if not code:
-        out.print(f"[green]ok[/green]: {len(project.nodes)} assets")
-    raise typer.Exit(code)
+    return _Checked(reports, project, plans, renames, untold, looked, fixes)
 
 
 def _looked(project: "Project", landing: Landing) -> "tuple[list[SampleFinding], list[Fix]]":

@@ -172,7 +172,8 @@ def test_fix_writes_what_the_rows_leave_no_doubt_of_and_leaves_the_rest(
     before = path.read_text().splitlines()
     assert command("check", "--json")[0] == 1 and path.read_text().splitlines() == before
     code, said = command("check", "--fix", "--json")
-    assert (code, json.loads(said)["fixes"]) == (0, [])
+    told = json.loads(said)
+    assert (code, told["fixes"], len(told["fixed"])) == (0, [], 1)
     after = path.read_text().splitlines()
     assert [line for line in after if line not in before] == [
         "    " + written.replace("LANDING", str(shop.parent.parent / "landing"))
