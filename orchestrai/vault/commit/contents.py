@@ -4,17 +4,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from orchestrai.core.canonical import JsonValue, sha256_hex
 from orchestrai.core.progress import Progress
 from orchestrai.vault.commit.known_content import Known
 from orchestrai.vault.commit.source import SourceFile
-from orchestrai.vault.commit.writer import Writer
 from orchestrai.vault.format.layout import listing_key
 from orchestrai.vault.format.lists import StoredFile, StoredPartition, partition_root
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.format.tree_pages import Tree
 from orchestrai.vault.vault_store import OpenedVault
+
+if TYPE_CHECKING:
+    from orchestrai.vault.commit.writer import Writer
 
 # how many older lists are searched for content; the newest hold what is most likely met again
 SEARCHED_SNAPSHOTS = 8
@@ -126,14 +129,15 @@ class StoringSession:
             if file is None and first.setdefault(source.sha256 or f"#{number}", number) == number
         ]
         fresh = [sources[number] for number in missing]
-        stored = self.put_contents(fresh, partition, known)
+        # where nothing is new nothing that stores is made, and none of what it needs is loaded
+        stored = self.put_contents(fresh, partition, known) if fresh else []
         self.fresh += fresh
         known.add(stored)
         if self._unsearched is not None:
             self._others.add(stored)
         for number, file in zip(missing, stored, strict=True):
             files[number] = file
-        new = self.writer.new_bytes - self.new_bytes
+        new = self._writer.new_bytes - self.new_bytes if self._writer is not None else 0
         self.new_bytes += new
         self.reused_bytes += sum(source.size for source in sources) - new
         self.reused_objects += len(sources) - len(missing)
@@ -169,9 +173,11 @@ class StoringSession:
         return StoredPartition(partition, root, rows, size, len(files), key, self.id, sha256_hex(data), len(data), version)
 
     @property
-    def writer(self) -> Writer:
+    def writer(self) -> "Writer":
         """What stores this session's contents."""
         if self._writer is None:
+            from orchestrai.vault.commit.writer import Writer
+
             vault = self.vault
             self._writer = Writer(vault.store, vault.identity(), self.id, vault.cipher, vault.workers)
         return self._writer
