@@ -1,7 +1,7 @@
 """The vault against restic and borg: one JSON object a line, exit code 1 if any is not ok.
 
 python -m bench.vault [--rounds 5] [--shape 40x10MB --shape 10000x20KB --shape real --shape places --shape 4x250MB --shape 100k
-                      --shape million --shape history]
+                      --shape million --shape history --shape recovery]
                       [--folder FOLDER] [--data FOLDER]
 
 Every measure is a whole command: start of the interpreter, imports and all. Rounds are interleaved: in each, ours and the peers do
@@ -10,6 +10,7 @@ Without a peer the run fails. `make bench-vault DATA=FOLDER` runs all. Files of 
 what the bytes look like that people keep: the files of --data (CSV), a SQLite database of their rows that grows by a tenth a snapshot, the
 same as Parquet beside a model, and 120 MB in which a byte changes, then one comes in.
 "places" takes the files of --data (days of the shop that ships) through raw events, snapshot and restore: bytes by place.
+`recovery` is what a person types on an empty machine, each command timed, for both kinds of vault (bench/vault_recovery.py).
 `history` has no peer: each step after 3,650 daily snapshots is held against itself after 10 (bench/vault_history.py).
 Snapshots of ours are committed and signed; verify reads every byte back; restore proves every hash.
 """
@@ -37,6 +38,7 @@ SHAPES = {"40x10MB": (40, 10_000_000), "10000x20KB": (10_000, 20_000)}
 LARGE = {"4x250MB": (4, 250_000_000)}
 OF_DATA = {"real": real, "places": places}
 PIECE = 100_000
+WITHOUT_PEER = ("history", "recovery")
 STEPS = ("snapshot", "verify", "restore", "1% changed", "nothing changed")
 
 
@@ -44,12 +46,12 @@ def main() -> int:
     """Run what was asked for; everything unless told."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--shape", action="append", choices=[*SHAPES, *LARGE, *MANY, *OF_DATA, "history"])
+    parser.add_argument("--shape", action="append", choices=[*SHAPES, *LARGE, *MANY, *OF_DATA, *WITHOUT_PEER])
     parser.add_argument("--data", type=Path, help="a folder of CSV files of one kind, for the shape real")
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm") if Path("/dev/shm").is_dir() else None)
     asked = parser.parse_args()
     missing = [name for name in ("borg", "restic") if not shutil.which(name)]
-    if missing:
+    if missing and not {*(asked.shape or [""])} <= {*WITHOUT_PEER}:
         parser.error(
             f"expected borg and restic to compare with, found no {missing[0]}: `make bench-setup` says how to get them"
         )
@@ -74,6 +76,10 @@ def measured(folder: Path, shape: str, rounds: int) -> Iterator[dict[str, object
         from bench import vault_history
 
         yield from vault_history.lines(folder / "history")
+    elif shape == "recovery":
+        from bench import vault_recovery
+
+        yield from vault_recovery.lines(folder / "recovery")
     elif shape in LARGE:
         yield from large(folder, shape, rounds)
     else:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.progress import Progress
-from orchestrai.core.time.calendar import WHOLE
+from orchestrai.core.time.partition_key import WHOLE
 from orchestrai.errors import ConfigError, InvalidKey, MissingObject, PreconditionFailed
 from orchestrai.storage.base import check_key
 from orchestrai.vault.commit.source import SourceFile, file_token

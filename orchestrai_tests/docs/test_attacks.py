@@ -3,8 +3,10 @@
 import re
 
 from orchestrai_tests.docs.pages import ROOT
-from orchestrai_tests.provenance.tampers import KINDS
+from orchestrai_tests.provenance.tampers import KINDS, TIMES
 
+# as the pages spell them
+IN_WORDS = {5: "five", 6: "six", 9: "nine", 10: "ten", 11: "eleven", 12: "twelve"}
 NUMBERS = {str(number) for number in range(1, 11)}
 
 
@@ -28,4 +30,18 @@ def test_every_number_and_every_kind_of_tampering_is_in_the_table() -> None:
     assert {found for found, *_ in table} >= NUMBERS
     told = {attack: outcome for found, attack, outcome, _ in table if found == "tamper"}
     assert told == {kind.name: "found" if kind.found else f"harmless: {kind.why}" for kind in KINDS}
-    assert len(KINDS) * 6 == 354
+
+
+def test_counts_in_the_pages_are_those_of_the_tests() -> None:
+    table = rows()
+    named = {test for *_, tests in table for test in tests}
+    kinds, harmless = len(KINDS), sum(not kind.found for kind in KINDS)
+    page, proof = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("attacks.md", "proof.md"))
+    assert f"{len(table)} attacks by name, held by {len(named)} tests" in page
+    tampers = f"{(kinds - harmless) * TIMES} found by their check, {harmless * TIMES} of {IN_WORDS[harmless]} kinds harmless"
+    tried = (
+        f"the {kinds} kinds of tampering with a proof and its vault, each tried {IN_WORDS[TIMES]} times ({kinds * TIMES}): "
+    )
+    assert tried + tampers in page.replace("\n", " ")
+    assert f"{kinds} kinds of tampering with a proof and its vault, {IN_WORDS[TIMES]} times each" in proof
+    assert f"| {kinds * TIMES} | {tampers.replace(', ', '; ')}" in proof

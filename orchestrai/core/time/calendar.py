@@ -21,6 +21,7 @@ from typing import Any, Literal, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.time.partition_key import WHOLE as WHOLE
 from orchestrai.core.time.partition_key import Dimension, Key, with_value
 from orchestrai.errors import ConfigError
 
@@ -53,7 +54,6 @@ class DividedGrain:
 
 
 Grain = TimeGrain | DividedGrain
-WHOLE = "all"
 _HOUR = "%Y-%m-%d-%H:%M"
 _DAY = timedelta(days=1)
 _CUT, _DIMENSION = "cut", "dimension"

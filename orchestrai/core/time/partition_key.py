@@ -12,6 +12,8 @@ from typing import TypeVar
 from orchestrai.core.tree.ordered_keys import keys_before
 from orchestrai.errors import ConfigError
 
+# the key of the one partition that is everything
+WHOLE = "all"
 _BAR = "|"
 # as a segment of a store's key: a bar is no name everywhere, and readers take `=` for a column
 _JOINT = "_"

@@ -3,15 +3,17 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from orchestrai.errors import ConcurrentCommit, IntegrityError, MissingObject, ObjectExists
 from orchestrai.ledger.trust.key_log import ROLES
-from orchestrai.storage.cloud.control import control_plane
 from orchestrai.vault.chain.chain_head import EMPTY, Head
 from orchestrai.vault.format.layout import commit_key
 from orchestrai.vault.format.records import ChainNote
-from orchestrai.vault.replica.hidden_versions import hidden_under
 from orchestrai.vault.vault_store import OpenedVault
+
+if TYPE_CHECKING:
+    from orchestrai.storage.cloud.control import ControlPlane
 
 MAX_ATTEMPTS = 100
 # of which a key must have one to append a note
@@ -58,9 +60,10 @@ def put_record(vault: OpenedVault, key: str, envelope: bytes) -> bool:
         version = vault.store.write(key, envelope, create=True).version
     except ObjectExists:
         taken, version = True, vault.store.head(key).version
-    control = control_plane(vault.store) if version else None
-    if control is None:
+    if not version or not (control := _control_plane(vault)):
         return not taken or vault.store.read(key) == envelope
+    from orchestrai.vault.replica.hidden_versions import hidden_under
+
     hidden = next(hidden_under(control, key), None) is not None
     # what was hidden there may have been brought back over ours before we looked
     ours = vault.store.read(key) == envelope
@@ -70,3 +73,10 @@ def put_record(vault: OpenedVault, key: str, envelope: bytes) -> bool:
             key=key,
         )
     return ours
+
+
+def _control_plane(vault: OpenedVault) -> "ControlPlane | None":
+    # loaded here: a store that keeps no versions, such as a folder, needs nothing of what is said of clouds
+    from orchestrai.storage.cloud.control import control_plane
+
+    return control_plane(vault.store)

@@ -4,18 +4,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrai.core.canonical import JsonValue, sha256_hex
 from orchestrai.core.progress import Progress
 from orchestrai.vault.commit.known_content import Known
 from orchestrai.vault.commit.source import SourceFile
-from orchestrai.vault.commit.writer import Writer
 from orchestrai.vault.format.layout import listing_key
 from orchestrai.vault.format.lists import StoredFile, StoredPartition, partition_root
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.format.tree_pages import Tree
 from orchestrai.vault.vault_store import OpenedVault
+
+if TYPE_CHECKING:
+    from orchestrai.vault.commit.writer import Writer
 
 # how many older lists are searched for content; the newest hold what is most likely met again
 SEARCHED_SNAPSHOTS = 8
@@ -168,7 +170,8 @@ class StoringSession:
         if spread is not None and spread.takes_contents({one.partition: one.fresh for one in batch}):
             stored = spread.put_contents(self, batch)
         else:
-            stored = [self.put_contents(one.fresh, one.partition, one.known) for one in batch]
+            # where nothing is new nothing that stores is made, and none of what it needs is loaded
+            stored = [self.put_contents(one.fresh, one.partition, one.known) if one.fresh else [] for one in batch]
         for one, files in zip(batch, stored, strict=True):
             self.fresh += one.fresh
             one.known.add(files)
@@ -222,9 +225,11 @@ class StoringSession:
         return StoredPartition(partition, root, rows, size, len(files), key, self.id, sha256_hex(data), len(data), version)
 
     @property
-    def writer(self) -> Writer:
+    def writer(self) -> "Writer":
         """What stores this session's contents."""
         if self._writer is None:
+            from orchestrai.vault.commit.writer import Writer
+
             vault = self.vault
             self._writer = Writer(vault.store, vault.identity(), self.id, vault.cipher, vault.workers)
         return self._writer
