@@ -77,7 +77,7 @@ lock: setup ## write the lock files anew; pins that still fit stay
 	$(PYTHON) -m venv --without-pip .venv/peers
 	$(BIN)/uv pip install --quiet --require-hashes --python .venv/peers/bin/python -r bench/vault.lock || \
 	  { echo "borg could not be built: apt-get install liblz4-dev libzstd-dev libxxhash-dev libacl1-dev libssl-dev pkg-config"; exit 1; }
-	@command -v restic >/dev/null || { echo "restic is missing: apt-get install restic"; exit 1; }
+	@for peer in restic rclone; do command -v $$peer >/dev/null || { echo "$$peer is missing: apt-get install $$peer"; exit 1; }; done
 	@touch $@
 
 bench-setup: .venv/.bench .venv/.borg ## add the peers that only the benchmarks need
