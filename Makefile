@@ -85,7 +85,7 @@ bench-setup: .venv/.bench .venv/.borg ## add the peers that only the benchmarks 
 bench-arrival: .venv/.bench
 bench-vault: .venv/.borg
 bench-vault: ARGUMENTS = $(if $(DATA),--data $(DATA))
-bench-run: ARGUMENTS = $(if $(DATA),--data $(DATA))
+bench-run bench-growth: ARGUMENTS = $(if $(DATA),--data $(DATA))
 bench-vault: export PATH := $(CURDIR)/.venv/peers/bin:$(PATH)
 bench-vault bench-arrival bench-features bench-models bench-proof bench-gates bench-growth bench-minute bench-run: setup ## ratios against peers, one JSON object a line
 	$(BIN)/python -m bench.$(@:bench-%=%) $(ARGUMENTS)
