@@ -77,7 +77,7 @@ lock: setup ## write the lock files anew; pins that still fit stay
 	$(PYTHON) -m venv --without-pip .venv/peers
 	$(BIN)/uv pip install --quiet --require-hashes --python .venv/peers/bin/python -r bench/vault.lock || \
 	  { echo "borg could not be built: apt-get install liblz4-dev libzstd-dev libxxhash-dev libacl1-dev libssl-dev pkg-config"; exit 1; }
-	@command -v restic >/dev/null || { echo "restic is missing: apt-get install restic"; exit 1; }
+	@for peer in restic rclone; do command -v $$peer >/dev/null || { echo "$$peer is missing: apt-get install $$peer"; exit 1; }; done
 	@touch $@
 
 bench-setup: .venv/.bench .venv/.borg ## add the peers that only the benchmarks need
@@ -85,7 +85,7 @@ bench-setup: .venv/.bench .venv/.borg ## add the peers that only the benchmarks 
 bench-arrival: .venv/.bench
 bench-vault: .venv/.borg
 bench-vault: ARGUMENTS = $(if $(DATA),--data $(DATA))
-bench-run: ARGUMENTS = $(if $(DATA),--data $(DATA))
+bench-run bench-growth: ARGUMENTS = $(if $(DATA),--data $(DATA))
 bench-vault: export PATH := $(CURDIR)/.venv/peers/bin:$(PATH)
 bench-vault bench-arrival bench-features bench-models bench-proof bench-gates bench-growth bench-minute bench-run: setup ## ratios against peers, one JSON object a line
 	$(BIN)/python -m bench.$(@:bench-%=%) $(ARGUMENTS)

@@ -26,6 +26,7 @@ from bench.arrival_peers import (
     arrow_batches,
     is_missing,
     land_by_arrow,
+    land_by_deltalake,
     land_by_dlt,
     land_by_duckdb,
     land_by_pandas,
@@ -199,6 +200,7 @@ PEERS: dict[str, tuple[Landing, float]] = {
     "pyarrow": (land_by_arrow(CONTRACT), 1.2),
     "polars": (land_by_polars, 1.0),
     "duckdb": (land_by_duckdb, 1.0),
+    "deltalake": (land_by_deltalake(CONTRACT), 1.2),
     "dlt": (land_by_dlt, 0.5),
 }
 # readers of JSON, and how many times as many rows a CPU second ours must read; None where it is only told

@@ -120,6 +120,22 @@ def land_by_dlt(path: pathlib.Path, target: pathlib.Path) -> None:
         pipeline.run(rows.with_name("orders"), loader_file_format="parquet")
 
 
+def land_by_deltalake(contract: Contract) -> Landing:
+    """pyarrow's reader into a Delta table, by delta-rs: a log that names the file, and statistics of its columns."""
+
+    def land(path: pathlib.Path, target: pathlib.Path) -> None:
+        import deltalake
+
+        schema = arrow_schema(contract)
+        rows = pa.RecordBatchReader.from_batches(
+            schema, (batch.select(schema.names) for batch in arrow_batches(path, contract))
+        )
+        with tempfile.TemporaryDirectory(prefix="orchestrai-delta-", dir=target.parent) as folder:
+            deltalake.write_deltalake(folder, rows)
+
+    return land
+
+
 def is_missing(peer: str) -> bool:
     """Whether a peer is not installed: `make bench-setup` does so."""
     return importlib.util.find_spec(peer) is None

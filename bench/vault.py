@@ -6,7 +6,9 @@ python -m bench.vault [--rounds 5] [--shape 40x10MB --shape 10000x20KB --shape r
 
 Every measure is a whole command: start of the interpreter, imports and all. Rounds are interleaved: in each, ours and the peers do
 the same step one after the other. Unencrypted is held against borg without encryption, encrypted against restic, all of them with zstd.
-Without a peer the run fails. `make bench-vault DATA=FOLDER` runs all. Files of 250 MB are held against `cp -r` alone. The shape "real" is
+Without borg or restic nothing is run. rclone copies, keeps no history and proves nothing: it is held against the plain vault without a
+target, and where it is missing its line fails. `make bench-vault DATA=FOLDER` runs all.
+Files of 250 MB are held against `cp -r` alone. The shape "real" is
 what the bytes look like that people keep: the files of --data (CSV), a SQLite database of their rows that grows by a tenth a snapshot, the
 same as Parquet beside a model, and 120 MB in which a byte changes, then one comes in.
 "places" takes the files of --data (days of the shop that ships) through raw events, snapshot and restore: bytes by place.
@@ -28,7 +30,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.vault_engines import OURS, Borg, Measured, Ours, Restic, line, size_of
+from bench.vault_engines import OURS, Borg, Measured, Ours, Rclone, Restic, line, size_of
 from bench.vault_places import places
 from bench.vault_real import real
 
@@ -95,7 +97,8 @@ def tell(line: dict[str, object]) -> bool:
 def compare(folder: Path, shape: str, rounds: int) -> Iterator[dict[str, object]]:
     """Interleaved rounds of all steps, then a line for each cell."""
     engines = [Ours(folder, False), Ours(folder, True)]
-    peers = [Borg(folder), Restic(folder)]
+    copier = [Rclone(folder)] if shutil.which("rclone") else []
+    peers = [Borg(folder), Restic(folder), *copier]
     cells: dict[tuple[str, str], list[Measured]] = defaultdict(list)
     stored: dict[str, int] = {}
     copies: list[Measured] = []
@@ -116,6 +119,10 @@ def compare(folder: Path, shape: str, rounds: int) -> Iterator[dict[str, object]
                     stored[engine.name] = size_of(engine.repo)
     for ours, theirs in (("plain", "borg"), ("sealed", "restic")):
         yield from lines(shape, ours, theirs, cells, stored)
+    if copier:
+        yield from (one | {"target": None, "ok": True} for one in lines(shape, "plain", "rclone", cells, stored))
+    else:
+        yield {"case": f"{shape} (plain)", "peer": "rclone", "missing": True, "ok": False}
     yield from against_copy(shape, cells["plain", "restore"], copies, size_of(source))
 
 
@@ -143,7 +150,7 @@ def against_copy(shape: str, restored: list[Measured], copies: list[Measured], s
         yield line(f"{shape} restore, full proof", metric, mine, "cp -r", other, wanted, more_is_better=True)
 
 
-def run_step(engine: Ours | Restic | Borg, step: str, source: Path, target: Path) -> Measured:
+def run_step(engine: Ours | Restic | Borg | Rclone, step: str, source: Path, target: Path) -> Measured:
     """One step of one engine."""
     if step == "verify":
         return engine.verify()

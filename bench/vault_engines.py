@@ -103,6 +103,31 @@ class Borg:
         return Measured(["borg", "extract", f"{self.repo}::a{self.number}"], self.environment, target)
 
 
+class Rclone:
+    """rclone, a copier: no snapshots, nothing sealed, the newest state alone."""
+
+    name = "rclone"
+
+    def __init__(self, folder: Path) -> None:
+        self.repo = folder / "rclone"
+        self.last = folder / "source"
+        self.environment = {"RCLONE_CONFIG": os.devnull}
+
+    def init(self) -> None:
+        shutil.rmtree(self.repo, ignore_errors=True)
+
+    def snapshot(self, source: Path) -> Measured:
+        self.last = source
+        return Measured(["rclone", "copy", "--checksum", str(source), str(self.repo)], self.environment)
+
+    def verify(self) -> Measured:
+        """Held against the source, byte by byte: of its own it knows no hash."""
+        return Measured(["rclone", "check", "--download", str(self.last), str(self.repo)], self.environment)
+
+    def restore(self, target: Path) -> Measured:
+        return Measured(["rclone", "copy", "--checksum", str(self.repo), str(target)], self.environment)
+
+
 def size_of(folder: Path) -> int:
     """Bytes in all files below."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

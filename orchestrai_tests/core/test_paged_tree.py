@@ -122,6 +122,36 @@ def test_what_two_trees_differ_in_is_found_by_the_hashes_of_their_pages(
     assert list(keys_before(later, key)) == list(after.before(key)) and list(after.before(BEHIND)) == sorted(later)[::-1]
 
 
+@given(st.permutations([2, 4, 16]), ROWS, CHANGES)
+def test_so_it_is_of_trees_whose_pages_are_of_another_width(
+    widths: list[int], rows: dict[str, str], changes: dict[str, str | None]
+) -> None:
+    later = changed(rows, changes)
+    narrow, wide = Kept(widths[0]), Kept(widths[1])
+    before = tree_of(narrow, [Entry(*item) for item in sorted(rows.items())], narrow.write)
+    after = tree_of(wide, [Entry(*item) for item in sorted(later.items())], wide.write)
+    mine, theirs = before.unlike(after)
+    # what is left out on either side is the same on both
+    assert rows.items() - {(name, row.root) for name, row in mine.items()} <= later.items()
+    assert later.items() - {(name, row.root) for name, row in theirs.items()} <= rows.items()
+
+
+@pytest.mark.parametrize(("narrow", "wide"), [(4, 16), (16, 4), (16, 256)])
+def test_equal_trees_of_other_widths_are_found_equal_and_one_row_costs_its_page(narrow: int, wide: int) -> None:
+    trees, kept = [], [Kept(narrow), Kept(wide)]
+    for pages, last in zip(kept, ("r", "s"), strict=True):
+        rows = [Entry(f"{number:04d}", "r") for number in range(1000)]
+        trees.append(tree_of(pages, rows, pages.write))
+        trees.append(tree_of(pages, [*rows, Entry("1000", last)], pages.write))
+    for pages in kept:
+        pages.reads = 0
+    assert trees[0].unlike(trees[2]) == ({}, {})
+    assert not any(pages.reads for pages in kept)
+    mine, theirs = trees[1].unlike(trees[3])
+    assert mine["1000"].root == "r" and theirs["1000"].root == "s"
+    assert len(mine) <= max(narrow, wide) and sum(pages.reads for pages in kept) <= 24
+
+
 @given(st.sampled_from([2, 16]), ROWS, st.dictionaries(KEYS, st.text("xyz"), max_size=20), KEYS)
 def test_an_overlay_is_the_map_with_the_others_put_over_it(
     width: int, rows: dict[str, str], over: dict[str, str], key: str

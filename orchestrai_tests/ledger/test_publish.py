@@ -1,6 +1,7 @@
 """Publish and open: atomic, fenced, idempotent, and closed to whatever has no passing receipt."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from orchestrai.errors import (
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.heads import read_head
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.manifest import FileEntry, make_partition
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import StageReport
 from orchestrai.ledger.signing import load_or_create_signer
@@ -219,3 +221,26 @@ def test_an_input_version_is_pinned_in_the_receipt(ledger: Ledger) -> None:
     session.commit({"all": GOOD}, inputs=[InputRef(raw.asset, raw.version, raw.roots())])
     receipt = ledger.open("churn/orders/features").receipt("all")
     assert receipt.inputs == (InputRef(ASSET, raw.version, raw.roots()),)
+
+
+def test_a_list_of_files_is_read_once_a_stage_and_again_by_the_next(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(ledger, {"2026-01-01": b"one"})
+    lists: list[str] = []
+    read = LocalStore.read
+    monkeypatch.setattr(LocalStore, "read", lambda store, key, **more: (lists.append(key), read(store, key, **more))[1])
+    entry = ledger.open(ASSET).partitions["2026-01-01"]
+
+    def reads() -> int:
+        return sum(entry.manifest in key for key in lists)
+
+    with ledger.reading():
+        first = ledger.open(ASSET).files("2026-01-01")
+        assert ledger.open(ASSET).files("2026-01-01") is first and reads() == 1
+    assert ledger.open(ASSET).files("2026-01-01") == first and reads() == 2
+
+
+def test_a_number_that_only_looks_alike_gives_a_root_of_its_own() -> None:
+    whole = FileEntry("part-00000.parquet", 1, 1, "ab" * 32, "data/a")
+    odd = replace(whole, size=1.0)  # type: ignore[arg-type]
+    roots = {make_partition("all", [entry]).root for entry in (whole, odd, whole)}
+    assert len(roots) == 2 and whole.leaf() != odd.leaf()

@@ -15,6 +15,7 @@ from orchestrai.core.code_identity import Producer
 from orchestrai.errors import IntegrityError, NotReceipted, SignatureInvalid
 from orchestrai.ledger.receipt import InputRef, Receipt
 from orchestrai.ledger.signing import Signer, load_or_create_signer
+from orchestrai.pipeline import admission
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai_tests.features.shop import FEATURES, KEPT, MODEL, RESTORED, Shop
 from orchestrai_tests.forgery import dropped, forging, trusted
@@ -133,6 +134,13 @@ def test_nor_does_a_trusted_key_by_a_receipt_that_shows_too_little(
     trusted(world.reopened(), world.other)
     world.forge(case, monkeypatch)
     refused(world, FEATURES, NotReceipted, SAID[case])
+
+
+def test_nor_where_many_roots_are_held_against_the_vault_by_hash(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "_FEW", 0)
+    trusted(world.reopened(), world.other)
+    world.forge("no vault bytes", monkeypatch)
+    refused(world, FEATURES, NotReceipted, SAID["no vault bytes"])
 
 
 def test_forged_features_are_not_learned_from(world: World) -> None:
