@@ -19,6 +19,8 @@ CLOCK_SKEW = timedelta(minutes=5)
 # no zone is further from UTC than this
 FAR_ZONE = timedelta(hours=15)
 # what can be said of a whole partition only
+# of a verdict that time alone may change: when that is
+PASSES_AT = "passes_at"
 OF_THE_WHOLE = ("row_volume", "freshness")
 
 
@@ -203,7 +205,9 @@ def _freshness(
         message = f"expected no event before {contract.earliest:%Y-%m-%d}, found {earliest.isoformat()}"
         return Verdict("freshness", False, message, details=details)
     if newest > now + CLOCK_SKEW:
-        message = f"expected no event after now, found {newest.isoformat()}: check the producer's clock"
+        message = f"expected no event after now, found {newest.isoformat()}: check the producer's clock, and your own"
+        # which clock is wrong is seen when that moment has come
+        details[PASSES_AT] = (newest - CLOCK_SKEW).isoformat()
         return Verdict("freshness", False, message, details=details)
     if contract.freshness is None:
         return Verdict("freshness", True, f"newest event {newest.isoformat()}; no promise declared", details=details)

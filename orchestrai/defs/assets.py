@@ -187,7 +187,7 @@ def _asset(node: AssetNode, condition: dg.AutomationCondition | None) -> dg.Asse
             again = AGAIN in context.run.tags
             with (
                 launching(orchestrai_runtime, context),
-                acting(actor_of(context.run.tags, context.instance, orchestrai_runtime.settings)),
+                acting(actor_of(context.run, context.instance, orchestrai_runtime.settings)),
                 traced_step(orchestrai_runtime.settings, context, node, keys) as step,
             ):
                 progress = step.heard(_log_progress(context))

@@ -38,6 +38,9 @@ class ObjectStore:
     the store in `RetryingStore`. Not usable in a fork of the process that opened it.
     """
 
+    # obstore opens them again, and goes on where one broke off
+    repeats_streams = True
+
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self._process = os.getpid()
@@ -61,7 +64,7 @@ class ObjectStore:
         if version is None:
             traffic.count(self._kind, reads=1)
             with self._errors(key):
-                return self._info(obstore.head(self.backend.reads, name))
+                return self._info(obstore.head(self.backend.once, name))
         return self._info(self._get(key, version, None, {"head": True}).meta)
 
     def read(
@@ -89,7 +92,7 @@ class ObjectStore:
             return b""
 
     def stream(self, key: str, *, version: str | None = None, if_match: str | None = None) -> Iterator[bytes]:
-        return self._chunks(key, self._get(key, version, if_match, {}))
+        return self._chunks(key, self._get(key, version, if_match, {}, self.backend.repeated))
 
     def write(self, key: str, data: bytes | Iterable[bytes], *, create: bool = False) -> ObjectInfo:
         name = self._name(key)
@@ -128,7 +131,7 @@ class ObjectStore:
             return
         try:
             with self._errors(key):
-                obstore.delete(self.backend.writes, name)
+                obstore.delete(self.backend.once, name)
         except ObjectNotFound:
             return
 
@@ -154,7 +157,9 @@ class ObjectStore:
             )
         return name
 
-    def _get(self, key: str, version: str | None, if_match: str | None, wanted: dict[str, object]) -> Any:
+    def _get(
+        self, key: str, version: str | None, if_match: str | None, wanted: dict[str, object], client: Any = None
+    ) -> Any:
         import obstore
 
         options: Any = dict(wanted)
@@ -165,7 +170,7 @@ class ObjectStore:
         name = self._name(key)
         traffic.count(self._kind, reads=1)
         with self._version_errors(key, version), self._errors(key):
-            result = obstore.get(self.backend.reads, name, options=options)
+            result = obstore.get(client or self.backend.once, name, options=options)
         self._require_version(key, result, version)
         return result
 
@@ -204,7 +209,7 @@ class ObjectStore:
 
         traffic.count(self._kind, writes=1, went=len(body))
         with self._errors(key):
-            put = obstore.put(self.backend.writes, name, body, mode="create" if create else "overwrite", use_multipart=False)
+            put = obstore.put(self.backend.once, name, body, mode="create" if create else "overwrite", use_multipart=False)
         return self._written(key, put)
 
     def _put_parts(self, key: str, name: str, path: Path, create: bool) -> ObjectInfo:
@@ -220,7 +225,7 @@ class ObjectStore:
         # beginning and end are requests too
         traffic.count(self._kind, writes=-(-size // part) + 2, went=size)
         with self._errors(key):
-            put = obstore.put(self.backend.reads, name, path, use_multipart=True, chunk_size=part, max_concurrency=4)
+            put = obstore.put(self.backend.repeated, name, path, use_multipart=True, chunk_size=part, max_concurrency=4)
         return self._written(key, put)
 
     def _written(self, key: str, put: Any) -> ObjectInfo:
@@ -264,7 +269,7 @@ class ObjectStore:
         root, full = self.backend.prefix, self.backend.prefix + prefix
         folder, offset = full.rpartition("/")[0] or None, root + after
         with self._errors(prefix):
-            pages = obstore.list(self.backend.reads, folder, offset=offset or None, chunk_size=LIST_PAGE)
+            pages = obstore.list(self.backend.once, folder, offset=offset or None, chunk_size=LIST_PAGE)
         last = b""
         while True:
             with self._errors(prefix):

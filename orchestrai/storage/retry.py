@@ -1,11 +1,13 @@
 """Retries that tell a write of our own, whose answer was lost, from somebody else's."""
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from orchestrai.errors import ObjectExists, ObjectNotFound, TransientStorageError
 from orchestrai.storage.base import CHUNK_BYTES, ObjectInfo, Store
@@ -24,9 +26,18 @@ class Outage:
     since: float | None = None
 
 
+@runtime_checkable
+class RepeatsStreams(Protocol):
+    """A store whose client opens a stream again by itself, and goes on where it broke off."""
+
+    repeats_streams: bool
+
+
 @dataclass(frozen=True)
 class RetryingStore:
-    """Repeat what failed with TransientStorageError, after `pause`, 2 x `pause`, 4 x `pause` ... seconds.
+    """Repeat what failed with TransientStorageError, after `pause`, 2 x `pause`, 4 x `pause` ... seconds, none begun `within` so many.
+
+    A stream of a store that repeats streams itself is opened once: tries of both would multiply.
 
     When a repeated `create` finds the key taken it reads the object: our own bytes are a success. Two writers of equal bytes,
     one of whom lost an answer, may so both succeed. A stream that fails goes on where it stopped, on the same object.
@@ -38,6 +49,7 @@ class RetryingStore:
     base: Store
     retries: int = 3
     pause: float = 0.2
+    within: float = math.inf
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     outage: Outage = field(default_factory=Outage, compare=False)
@@ -65,7 +77,8 @@ class RetryingStore:
         return self._retried(lambda: self.base.read(key, version=version, if_match=if_match, start=start, length=length))
 
     def stream(self, key: str, *, version: str | None = None, if_match: str | None = None) -> Iterator[bytes]:
-        opened = self._retried(lambda: self.base.stream(key, version=version, if_match=if_match))
+        begin = partial(self.base.stream, key, version=version, if_match=if_match)
+        opened = self._once(begin) if isinstance(self.base, RepeatsStreams) else self._retried(begin)
         return self._resumed(opened, key, version, if_match)
 
     def write(self, key: str, data: bytes | Iterable[bytes], *, create: bool = False) -> ObjectInfo:
@@ -154,13 +167,23 @@ class RetryingStore:
             yield chunk
             start += len(chunk)
 
+    def _once(self, call: Callable[[], T]) -> T:
+        """What a store has repeated itself until it gave up."""
+        try:
+            answer = call()
+        except TransientStorageError:
+            self.outage.since = self.clock()
+            raise
+        self.outage.since = None
+        return answer
+
     def _retried(self, call: Callable[[], T]) -> T:
-        attempt = 0
+        attempt, ends = 0, self.clock() + self.within
         while True:
             try:
                 answer = call()
             except TransientStorageError:
-                if not self._patient(attempt):
+                if self.clock() >= ends or not self._patient(attempt):
                     raise
                 attempt += 1
                 continue

@@ -1,5 +1,6 @@
 """From a URL to the store behind it."""
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -156,9 +157,10 @@ def _cloud(scheme: str, url: str, options: "StoreOptions") -> Store:
     else:
         backend = _azure(parts, scheme, options)
     budget = options.connection.retries if options.connection is not None else None
-    return (
-        RetryingStore(ObjectStore(backend), retries=budget.attempts - 1) if budget else RetryingStore(ObjectStore(backend))
-    )
+    if budget is None:
+        return RetryingStore(ObjectStore(backend))
+    within = budget.within.total_seconds() if budget.within is not None else math.inf
+    return RetryingStore(ObjectStore(backend), retries=budget.attempts - 1, within=within)
 
 
 def _azure(parts: SplitResult, scheme: str, options: "StoreOptions") -> "Backend":

@@ -92,7 +92,8 @@ def _told(day: Day, found: Balance) -> None:
     # whoever takes nothing is told of that by nobody: there is one receiver here
     found.wrong += [f"never told: {key} ({kind})" for key, kind in changes if key not in told and kind != "receiver_down"]
     found.wrong += [f"told, and in no record: {key}" for key in told if key not in known]
-    if found.repeated > day.operation.counted["killed after it sent"] or max(told.values(), default=0) > 2:
+    # sent, and then its watcher died or the lake did not take that down
+    if found.repeated > day.operation.counted["killed after it sent"] + day.operation.counted["looks that failed"]:
         found.twice.append(f"{found.repeated} messages came again: {[key for key, count in told.items() if count > 1]}")
     opened = Counter({kind: found.changes[f"{kind} opened"] for _, kind in changes})
     for kind, count in opened.items():

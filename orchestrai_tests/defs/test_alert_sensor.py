@@ -1,5 +1,6 @@
 """The sensor `alerts`: runs, ticks and checks of Dagster, and the ledger, told once and resolved once, whatever the webhook does."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from orchestrai.defs.assets import freshness_policy
 from orchestrai.defs.build import build_definitions
-from orchestrai.defs.sensors.instance_conditions import run_conditions
+from orchestrai.defs.sensors.instance_conditions import PASSES, run_conditions
 from orchestrai.observability.alerts.alert_desk import AlertDesk
 from orchestrai.observability.alerts.alert_settings import tellers_of
 from orchestrai.pipeline.load import Project, load_project, pipeline_folders
@@ -191,6 +192,8 @@ def test_a_cancelled_run_is_told_and_one_that_dagster_tries_again_is_not(site: S
                 instance.report_run_failed(run)
         (told,) = run_conditions(instance, [], instance.get_run_records())
     assert (told.kind, told.subject, told.severity) == ("run_canceled", "nightly", "warning")
+    # it is over as soon as the ledger lacks nothing of its partitions, whoever carried that on
+    assert [json.loads(member)[-1] for member in told.members] == [PASSES]
 
 
 def test_a_sensor_whose_newest_tick_failed_is_told_until_one_ends_well(site: Site, hook: Hook) -> None:

@@ -1,7 +1,7 @@
 """A day unlike those before it is held: published by a person's yes, by more data, or by rule after a declared time."""
 
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -135,6 +135,20 @@ def test_the_rule_is_asked_for_when_its_time_has_come_and_its_release_is_recorde
     assert (
         override is not None and override.by == "the rule hold.release_after" and "nobody decided for 2d" in override.reason
     )
+
+
+def test_a_day_that_a_clock_behind_its_time_refused_is_judged_again_when_that_time_has_come(shop: Shop) -> None:
+    """Nothing is wrong with it, so nobody has to do anything; what a producer's wrong clock wrote is refused again, once its time comes."""
+    shop.put(ODD, rows_of(ODD))
+    day = datetime.fromisoformat(f"{ODD}T00:00:00+00:00")
+    shop.now = day - timedelta(hours=1)
+    (refused,) = shop.run().refused
+    assert "no event after now" in last_refusal(shop.ledger.lake, RAW, ODD).reason and refused.partition == ODD
+    assert not whole(shop.ledger, RAW, shop.landing, shop.source, now=day).due
+    shop.now = day + timedelta(days=1)
+    assert list(whole(shop.ledger, RAW, shop.landing, shop.source, now=shop.now).due) == [ODD]
+    assert not shop.run().refused and shop.published
+    assert not whole(shop.ledger, RAW, shop.landing, shop.source, now=shop.now).due
 
 
 def test_other_content_waits_its_own_time(shop: Shop) -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import dagster as dg
 import pytest
+from dagster._core.events.log import EventLogEntry
 from dagster._core.run_coordinator import SubmitRunContext
 from typer.testing import CliRunner
 
@@ -199,11 +200,20 @@ def test_the_proxy_names_who_launched_a_run_and_a_tag_of_one_s_own_does_not(
             dg._core.run_coordinator.QueuedRunCoordinator, "submit_run", lambda self, context: context.dagster_run
         )
         coordinator.submit_run(SubmitRunContext(run, workspace=None))  # type: ignore[arg-type]
-        tags = instance.get_run_by_id(run.run_id).tags  # type: ignore[union-attr]
-        actor = actor_of(tags, instance)
+        tagged = instance.get_run_by_id(run.run_id)
+        assert tagged is not None
+        # whoever executes a run without the queue gives it what tags he likes
+        past = actor_of(tagged, instance)
+        assert (past.person, past.known_by, past.claimed) == (os_user(), "os user", person or "")
+        event = dg.DagsterEvent(dg.DagsterEventType.RUN_ENQUEUED.value, run.job_name)
+        instance.event_log_storage.store_event(
+            EventLogEntry(None, 10, "", run.run_id, 0.0, job_name="nightly", dagster_event=event)
+        )
+        actor = actor_of(tagged, instance)
         assert (actor.person, actor.known_by) == ((person, "proxy") if person else (os_user(), "os user"))
     with dg.DagsterInstance.ephemeral() as plain:
-        told = actor_of({USER_TAG: "root", "dagster/schedule_name": "nightly_backup"}, plain)
+        claimed = dg.DagsterRun("nightly", tags={USER_TAG: "root", "dagster/schedule_name": "nightly_backup"})
+        told = actor_of(claimed, plain)
         assert (told.person, told.known_by, told.claimed) == ("nightly_backup", "schedule", "root")
 
 

@@ -197,7 +197,7 @@ def test_a_version_that_is_written_as_another_service_writes_them_is_not_there(
     from obstore.exceptions import GenericError
 
     class Bucket:
-        url, prefix, reads = "s3://b", "", None
+        url, prefix, once = "s3://b", "", None
 
         def refuse(self, name: str) -> None:
             return None

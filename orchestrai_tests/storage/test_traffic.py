@@ -33,7 +33,7 @@ def test_a_local_store_counts_calls_and_bytes_and_not_what_failed(tmp_path: Path
 def test_a_cloud_store_counts_requests_under_its_own_kind() -> None:
     memory = pytest.importorskip("obstore.store").MemoryStore()
     backend: Any = SimpleNamespace(
-        url="s3://bucket/x", prefix="x/", reads=memory, writes=memory, lists_in_order=True, refuse=lambda name: None
+        url="s3://bucket/x", prefix="x/", once=memory, repeated=memory, lists_in_order=True, refuse=lambda name: None
     )
     store, before = ObjectStore(backend), traffic.counted()
     store.write("a", b"12345")

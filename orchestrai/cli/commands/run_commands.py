@@ -147,15 +147,19 @@ def sync(
     Keys of assets said their subject in a part of its own once, `churn/orders/snapshot`; what Dagster remembers by these is named, and
     removed with --forget-former-keys.
 
+    A database that was lost took with it which sensors and schedules were on: those that are off are named, with what starts them.
+
     With --prune finished runs older than ORCHESTRAI_KEEP_RUNS days, or beyond ORCHESTRAI_MOST_RUNS, are deleted first, as a sensor does
     each hour.
 
     Example: orchestrai sync --prune
     """
     runtime = open_runtime()
+    from orchestrai.defs.build import build_definitions
     from orchestrai.defs.instance import site_instance
     from orchestrai.defs.platform.run_retention import prune as delete_runs
     from orchestrai.defs.platform.run_retention import run_limits
+    from orchestrai.defs.reporting.idle_sensors import idle
     from orchestrai.defs.reporting.ledger_sync import former_keys
     from orchestrai.defs.reporting.ledger_sync import sync as tell
 
@@ -169,9 +173,11 @@ def sync(
         former = former_keys(runtime, instance)
         if forget_former_keys:
             instance.wipe_assets(former)
+        off = idle(build_definitions(runtime), instance)
     if as_json:
         former_keys_told = [key.to_user_string() for key in former]
-        emit({"told": [asdict(one) for one in told], "former_keys": former_keys_told, "deleted": deleted})
+        told_off = [{"kind": one.kind, "name": one.name, "command": one.command} for one in off]
+        emit({"told": [asdict(one) for one in told], "former_keys": former_keys_told, "deleted": deleted, "off": told_off})
     else:
         if prune:
             out.print(f"deleted {deleted} runs from Dagster's database")
@@ -183,6 +189,9 @@ def sync(
         if former:
             became = "were removed" if forget_former_keys else "stay until `orchestrai sync --forget-former-keys`"
             out.print(f"{len(former)} assets under the keys that they had before {became}")
+        if off:
+            table("Off, so that nothing of theirs begins by itself", ("what starts it",), [(one.command,) for one in off])
+            out.print('Type these where DAGSTER_HOME is the instance: export DAGSTER_HOME="$(orchestrai instance)"')
     raise typer.Exit(1 if any(one.uncounted for one in told) else 0)
 
 

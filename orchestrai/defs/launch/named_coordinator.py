@@ -46,10 +46,11 @@ class NamedRunCoordinator(QueuedRunCoordinator):
         return super().submit_run(context)
 
 
-def actor_of(tags: Mapping[str, str], instance: dg.DagsterInstance, settings: Settings | None = None) -> Actor:
+def actor_of(run: dg.DagsterRun, instance: dg.DagsterInstance, settings: Settings | None = None) -> Actor:
     """Who runs a run: the person of the proxy, a schedule, a sensor, else whom this machine knows; a mere tag is a claim."""
+    tags = run.tags
     tagged = tags.get(USER_TAG, "")
-    if tagged and isinstance(instance.run_coordinator, NamedRunCoordinator):
+    if tagged and isinstance(instance.run_coordinator, NamedRunCoordinator) and _passed_the_queue(instance, run):
         return Actor(tagged, "proxy", "dagster")
     claimed = tagged or tags.get("user", "")
     if SCHEDULE_NAME_TAG in tags:
@@ -58,3 +59,8 @@ def actor_of(tags: Mapping[str, str], instance: dg.DagsterInstance, settings: Se
         return Actor(tags[SENSOR_NAME_TAG], "sensor", "dagster", claimed)
     name, known_by = known_person(settings or Settings())
     return Actor(name or "unknown", known_by, "dagster", claimed)
+
+
+def _passed_the_queue(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether the coordinator saw a run: one that a command executes itself did not pass it, and wears the tags that it was given."""
+    return bool(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_ENQUEUED))

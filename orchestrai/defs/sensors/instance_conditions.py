@@ -41,7 +41,7 @@ OF_RUNS = ("run_failed", "run_canceled")
 BY_LEDGER = frozenset({COMPLETE, CURRENT, RPO})
 FIRST_LOOK, MOST_RUNS = timedelta(days=1), 500
 REASON_CHARACTERS = 2_000
-# of a failed run: what ended it may be over by itself, so that the ledger decides whether anything is left to do
+# of a run that did not end well: what ended it may be over by itself, so that the ledger decides whether anything is left to do
 PASSES = "passes"
 OUTAGE = "what did not answer"
 
@@ -101,7 +101,8 @@ def run_conditions(
 
 def _condition(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Condition | None:
     canceled = run.status == dg.DagsterRunStatus.CANCELED
-    failure = Failure((), "it was cancelled") if canceled else failure_of(instance, run)
+    # nothing is wrong with what a person cancelled: its sensor has the work carried on, by runs of other spans
+    failure = Failure((), "it was cancelled", passes=True) if canceled else failure_of(instance, run)
     if failure.by_gate:
         return None
     steps, reason = failure.steps, failure.reason

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 from orchestrai.contracts.anomaly.ordinary import ORDINARY
+from orchestrai.contracts.checks import PASSES_AT
 from orchestrai.errors import NotReceipted
 from orchestrai.ingest.dead_letters import OBJECTS, UNPLACED, asset_of
 from orchestrai.ledger.dataset import Dataset
@@ -47,7 +48,8 @@ def unpack(text: str) -> set[int]:
 class Refused:
     """What a gate refused of one partition: the arrivals that went in, the checks that closed it, the root of the content.
 
-    `since` is when that very content was refused for the first time.
+    `since` is when that very content was refused for the first time, `passes_at` when it is judged otherwise by the clock alone: events
+    that were to come then. Empty where a person or other objects are waited for.
     """
 
     time: str
@@ -55,6 +57,7 @@ class Refused:
     checks: tuple[str, ...] = ()
     root: str = ""
     since: str = ""
+    passes_at: str = ""
 
     @property
     def held(self) -> bool:
@@ -172,7 +175,9 @@ class Records:
 
 def _refused(refusal: Refusal) -> Refused:
     arrivals = frozenset(identify(uri, etag) for uri, etag in refusal.arrivals)
-    return Refused(refusal.time, arrivals, refusal.closed, refusal.root, refusal.time)
+    moments = [str(verdict.details.get(PASSES_AT, "")) for verdict in refusal.verdicts if verdict.closes_gate]
+    passes_at = max(moments) if moments and all(moments) else ""
+    return Refused(refusal.time, arrivals, refusal.closed, refusal.root, refusal.time, passes_at)
 
 
 def _by_partition(materials: Iterable[Material]) -> Mapping[str, "array[int]"]:

@@ -46,7 +46,11 @@ class Judge:
     release_after: timedelta | None = None
 
     def releasable(self, refused: Refused | None) -> bool:
-        """Whether nobody decided on a held partition for as long as was declared."""
+        """Whether a run may take a refused partition as it is: nobody decided on a held one for as long as was declared, or what were
+        events of the future, by a clock that was behind, are so no more.
+        """
+        if refused is not None and refused.passes_at:
+            return self.now >= datetime.fromisoformat(refused.passes_at)
         if self.release_after is None or refused is None or not refused.held:
             return False
         return self.now - datetime.fromisoformat(refused.since) >= self.release_after

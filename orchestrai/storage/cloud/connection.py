@@ -19,7 +19,7 @@ from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.project.connection_spec import Connection, check_endpoint
 from orchestrai.storage.cloud.control import ControlPlane
 
-READ_RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
+OWN_RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
 # a conditional write that was repeated by the client library could not be told from one that lost
 NO_RETRIES: Any = {"max_retries": 0}
 OWN_ERROR = f"{OrchestraiError.__module__}."
@@ -222,18 +222,18 @@ class Backend(ABC):
         """Where this is, without any secret."""
 
     @cached_property
-    def reads(self) -> Any:
-        """The obstore store that retries by itself."""
-        connection = self.options.connection
-        if connection is None:
-            return self.opened(READ_RETRIES)
-        within = connection.retries.within or READ_RETRIES["retry_timeout"]
-        return self.opened({"max_retries": connection.retries.attempts - 1, "retry_timeout": within})
+    def once(self) -> Any:
+        """The obstore store that asks once: whoever asks it knows what it asked, and repeats that (storage/retry.py)."""
+        return self.opened(NO_RETRIES)
 
     @cached_property
-    def writes(self) -> Any:
-        """The obstore store that never retries."""
-        return self.opened(NO_RETRIES)
+    def repeated(self) -> Any:
+        """The obstore store that repeats by itself: the rest of a stream, and parts of an upload that nobody sees before the last."""
+        connection = self.options.connection
+        if connection is None:
+            return self.opened(OWN_RETRIES)
+        within = connection.retries.within or OWN_RETRIES["retry_timeout"]
+        return self.opened({"max_retries": connection.retries.attempts - 1, "retry_timeout": within})
 
     @abstractmethod
     def opened(self, retries: Any) -> Any:

@@ -101,7 +101,7 @@ def placed(folder: Path, moto: S3Server, patch: pytest.MonkeyPatch, retries: str
         for name, value in {**server.environment(), "ALERTS": hook.url}.items():
             patch.setenv(name, value)
         # the waits of the adapter itself, which are seconds, are none here
-        patch.setattr(connection, "READ_RETRIES", connection.NO_RETRIES)
+        patch.setattr(connection, "OWN_RETRIES", connection.NO_RETRIES)
         patch.setattr(retry, "RetryingStore", partial(retry.RetryingStore, sleep=lambda seconds: None))
         shop = shop_with(folder / "shop")
         declared = folder / "shop" / "declared" / "pipeline.yaml"
