@@ -20,22 +20,20 @@ from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry, canonical_json, make_partition, sha256_hex
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
-from orchestrai.secrets.reference import is_reference, resolve_secret
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.outcomes import published, settle, with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Cause, Places, StalePartition, difference, upstream
-from orchestrai.storage.databases import mysql
+from orchestrai.warehouse.cloud.cloud_table import CloudTarget
 from orchestrai.warehouse.merge import load_table
-from orchestrai.warehouse.mysql_target import MysqlTarget
 from orchestrai.warehouse.older_files import as_declared
 from orchestrai.warehouse.ports import DeclaredLoad
 from orchestrai.warehouse.spec import LoadSpec
 from orchestrai.warehouse.sqlalchemy_target import SqlAlchemyTarget
-from orchestrai.warehouse.target import STAGED, DuckdbTarget, PostgresTarget, Statements, quoted, widen_table
+from orchestrai.warehouse.target import STAGED, Statements, quoted, widen_table
+from orchestrai.warehouse.targets import WarehouseTarget, open_target
 
 PRODUCER = Producer("warehouse", __name__)
-WarehouseTarget = PostgresTarget | MysqlTarget | DuckdbTarget | SqlAlchemyTarget
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,7 +85,7 @@ def load_partitions(
         wanted = sorted(dataset.partitions if partitions is None else set(partitions) & set(dataset.partitions))
         target = open_target(spec.to, spec.table, home)
         if spec.mode == "merge":
-            if isinstance(target, SqlAlchemyTarget):
+            if isinstance(target, SqlAlchemyTarget | CloudTarget):
                 raise ConfigError(
                     "expected the mode partitions for this warehouse, found merge: PostgreSQL, MySQL and DuckDB merge"
                 )
@@ -142,18 +140,6 @@ def stale_loads(ledger: Ledger, spec: LoadSpec, *, source: str, asset: str, abov
     return tuple(stale)
 
 
-def open_target(url: str, table: str, home: Path) -> WarehouseTarget:
-    """The table at a URL or behind a secret reference; a relative DuckDB file lies under `home`. Raises ConfigError."""
-    plain = resolve_secret(url) if is_reference(url) else url
-    if plain.startswith(("postgresql://", "postgres://")):
-        return PostgresTarget(url, table)
-    if plain.startswith(mysql.SCHEMES):
-        return MysqlTarget(url, table)
-    if plain.startswith("duckdb:///"):
-        return DuckdbTarget(home / plain.removeprefix("duckdb:///"), table)
-    return SqlAlchemyTarget(url, table)
-
-
 def _replaced(
     target: WarehouseTarget,
     dataset: Dataset,
@@ -197,7 +183,7 @@ def _replaced(
 
 @contextmanager
 def _opened(target: WarehouseTarget) -> Iterator[PartitionTable]:
-    if isinstance(target, SqlAlchemyTarget):
+    if isinstance(target, SqlAlchemyTarget | CloudTarget):
         with target.transaction() as table:
             yield table
         return

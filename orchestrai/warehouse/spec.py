@@ -12,9 +12,9 @@ from orchestrai.storage.postgres import check_address
 class LoadSpec(Declaration):
     """One table: the restored data of a dataset, a feature view or the predictions of a model, kept equal to its newest version.
 
-    `to` is postgresql://, mysql://, duckdb:///file, an SQLAlchemy URL (bigquery://, snowflake://, redshift+redshift_connector://, with that
-    dialect installed), none with a password, or a secret reference to one (env://NAME). Mode "partitions" replaces the partitions
-    that changed; "merge" inserts and updates by `key` (PostgreSQL, MySQL and DuckDB).
+    `to` is postgresql://, mysql://, duckdb:///file, bigquery:// or redshift-data:// with `staging`, an SQLAlchemy URL (snowflake://
+    and others, with that dialect installed), none with a password, or a secret reference to one (env://NAME). Mode "partitions"
+    replaces the partitions that changed; "merge" inserts and updates by `key` (PostgreSQL, MySQL and DuckDB).
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]

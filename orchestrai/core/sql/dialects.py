@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from orchestrai.core.sql.quoting import literal, quoted
+from orchestrai.core.sql.quoting import literal, quoted, spark_literal
 from orchestrai.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ class Dialect:
     `parser` is its name in sqlglot. `types` has a column type for each family of Arrow types, `keys` the type of a text that is part of
     a primary key. `back` is a moment before another by microseconds. `row_values` when rows are compared whole, `(a, b) > (c, d)`.
     `update` takes table, columns set, staging table and condition; `delete` table and condition, both of them by the names t and s.
+    `check` fails unless a count is a number, `listed` asks for the columns of a table, `cluster` is how a table is laid out by a column.
     `narrower` has for the first word of a type those of a table that is there which it may take the place of.
     """
 
@@ -33,7 +34,7 @@ class Dialect:
     differs: str = "{0} IS DISTINCT FROM {1}"
     keys: str = ""
     row_values: bool = False
-    backslashes: bool = False
+    backslashes: Literal["plain", "escape", "refused"] = "plain"
     sets: str = "{0} = s.{0}"
     update: str = "UPDATE {0} AS t SET {1} FROM {2} AS s WHERE {3}"
     delete: str = "DELETE FROM {0} AS t WHERE {1}"
@@ -41,6 +42,10 @@ class Dialect:
     drop_staged: str = "DROP TABLE {0}"
     schema: str = "current_schema()"
     table_options: str = ""
+    check: str = "SELECT 1 / CASE WHEN ({0}) = {1} THEN 1 ELSE 0 END"
+    listed: str = "SELECT column_name FROM information_schema.columns WHERE table_schema = {0} AND table_name = {1}"
+    cluster: str = ""
+    staged_moment: str = ""
     narrower: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NARROWER)
 
     def name(self, table: str) -> str:
@@ -54,8 +59,12 @@ class Dialect:
         return quoted(name, self.quote)
 
     def value(self, text: str) -> str:
-        """A text as a value."""
-        return literal(text.replace("\\", "\\\\") if self.backslashes else text)
+        """A text as a value. Raises ConfigError for a backslash where it is not known what one means."""
+        if self.backslashes == "escape":
+            return spark_literal(text)
+        if self.backslashes == "refused" and "\\" in text:
+            raise ConfigError(f"expected a text without a backslash for {self.parser}, found {text!r}: rename it")
+        return literal(text)
 
     def type_of(self, kind: "pa.DataType", *, key: bool = False) -> str:
         """The column type for an Arrow type. Raises ConfigError for one that no column of plain values has."""
@@ -155,4 +164,38 @@ MYSQL = Dialect(
         "DOUBLE": ("FLOAT", "SMALLINT", "INT", "MEDIUMINT"),
         "DATETIME(6)": ("DATE",),
     },
+)
+BIGQUERY = Dialect(
+    "bigquery",
+    {
+        "boolean": "BOOL",
+        "unsigned": "NUMERIC(20,0)",
+        "bigint": "INT64",
+        "integer": "INT64",
+        "double": "FLOAT64",
+        "real": "FLOAT64",
+        "date": "DATE",
+        "clock": "DATETIME",
+        "moment": "TIMESTAMP",
+        "text": "STRING",
+        "bytes": "BYTES",
+    },
+    text="CAST({0} AS STRING)",
+    back="TIMESTAMP_SUB(TIMESTAMP {0}, INTERVAL {1} MICROSECOND)",
+    quote="`",
+    decimal="BIGNUMERIC({0},{1})",
+    backslashes="escape",
+    check="SELECT IF(({0}) = {1}, 1, ERROR('{2}'))",
+    listed="SELECT column_name FROM {2}.INFORMATION_SCHEMA.COLUMNS WHERE table_name = {1}",
+    cluster=" CLUSTER BY {0}",
+)
+REDSHIFT = Dialect(
+    "redshift",
+    {**_USUAL, "text": "VARCHAR(65535)", "bytes": "VARBYTE(1024000)"},
+    text="CAST({0} AS VARCHAR)",
+    back="DATEADD(microsecond, -{1}, CAST({0} AS TIMESTAMPTZ))",
+    backslashes="refused",
+    cluster=" SORTKEY({0})",
+    # COPY of Parquet knows no time zones: the clock of UTC is staged, and read as one of UTC
+    staged_moment="({0} AT TIME ZONE 'UTC')",
 )

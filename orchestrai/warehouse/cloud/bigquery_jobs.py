@@ -1,0 +1,152 @@
+"""BigQuery by its jobs (v2): Parquet files from a bucket by load jobs, statements by query jobs, both waited for."""
+
+import re
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from orchestrai.core.sql.dialects import BIGQUERY, Dialect, family_of
+from orchestrai.errors import IntegrityError, StorageError
+from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting
+from orchestrai.storage.cloud.rest import Api, Token, google_token
+from orchestrai.warehouse.cloud.cloud_table import Statement, Values
+from orchestrai.warehouse.cloud.cloud_url import CloudUrl, cloud_url
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SCHEME = "bigquery://"
+ENDPOINT = "https://bigquery.googleapis.com"
+LIMIT = timedelta(hours=2)
+_CHECK = re.compile(r"orchestrai check (\d+)")
+
+
+def _name() -> str:
+    return f"orchestrai-{uuid.uuid4().hex}"
+
+
+@dataclass(frozen=True)
+class BigQuery:
+    """See Warehouse; `url` is bigquery://project/dataset?staging=gs://bucket/folder, with `location` and `endpoint` where they are others.
+
+    A job has a name that is given here: asked for again after a lost answer, it is the same job.
+    """
+
+    url: CloudUrl
+    token: Token = google_token
+    clock: Clock = field(default_factory=Clock)
+    name: Callable[[], str] = _name
+
+    @classmethod
+    def at(cls, text: str) -> "BigQuery":
+        """The warehouse at a URL. Raises ConfigError."""
+        url = cloud_url(text, bucket="gs", required=(), optional=("location", "endpoint"))
+        return cls(url, google_token, Clock())
+
+    @property
+    def dialect(self) -> Dialect:
+        """How its SQL differs."""
+        return BIGQUERY
+
+    @property
+    def schema(self) -> str:
+        """The dataset."""
+        return self.url.path
+
+    def rows(self, query: str) -> list[Values]:
+        """The rows of a query, page by page."""
+        job = self._done({"query": {"query": query, "useLegacySql": False, "useQueryCache": False}})
+        found: list[Values] = []
+        page: str | None = ""
+        while page is not None:
+            answer = self._call("GET", f"queries/{job}", query={"pageToken": page} if page else {})
+            found += [tuple(cell["v"] for cell in row["f"]) for row in answer.get("rows", ())]
+            page = answer.get("pageToken")
+        return found
+
+    def run(self, groups: Sequence[Sequence[Statement]]) -> None:
+        """One script, and one transaction where there is more than definitions."""
+        statements = [statement for group in groups for statement in group]
+        if not statements:
+            return
+        if all(len(group) == 1 for group in groups):
+            lines = [statement.text for statement in statements]
+        else:
+            lines = ["BEGIN TRANSACTION", *(statement.text for statement in statements), "COMMIT TRANSACTION"]
+        script = ";\n".join(lines) + ";"
+        try:
+            self._done({"query": {"query": script, "useLegacySql": False}})
+        except StorageError as exc:
+            if (found := _CHECK.search(exc.message)) is not None:
+                told = [statement.told for statement in statements if statement.told]
+                raise IntegrityError(f"{told[int(found[1])]}; look at what else writes to the table") from exc
+            raise
+
+    def load(self, staged: str, schema: "pa.Schema", uris: Sequence[str]) -> list[Statement]:
+        """A load job into a table of its own, by the types of the contract and not by those that Parquet would suggest."""
+        place = {"projectId": self.url.host, "datasetId": self.schema, "tableId": staged}
+        self._done(
+            {
+                "load": {
+                    "sourceUris": list(uris),
+                    "sourceFormat": "PARQUET",
+                    "schema": {"fields": [_field(column.name, column.type) for column in schema]},
+                    "destinationTable": place,
+                    "createDisposition": "CREATE_IF_NEEDED",
+                    "writeDisposition": "WRITE_TRUNCATE",
+                }
+            }
+        )
+        return []
+
+    def forget(self, staged: Sequence[str]) -> None:
+        """Drop the staging tables."""
+        self._done({"query": {"query": "".join(f"DROP TABLE IF EXISTS {one};\n" for one in staged), "useLegacySql": False}})
+
+    def _call(self, method: str, path: str, *, query: dict[str, str] | None = None, body: Any = None) -> Any:
+        api = Api(
+            f"{self.url.options.get('endpoint', ENDPOINT)}/bigquery/v2/projects/{self.url.host}", self.token, what="BigQuery"
+        )
+        location = self.url.options.get("location")
+        query = {**(query or {}), **({"location": location} if location and method == "GET" else {})}
+        # a job of this name is there already: the answer to an earlier request was lost
+        answer = api.call(method, path, query=query, body=body, none_for=(404, 409) if method == "POST" else (404,))
+        if answer is None and method == "GET":
+            raise StorageError(f"expected BigQuery to have {path}, found none: check project and location of the URL")
+        return answer
+
+    def _done(self, configuration: dict[str, Any]) -> str:
+        """Start a job and wait for its end; its name. Raises StorageError with the service's reason."""
+        job, location = self.name(), self.url.options.get("location")
+        reference = {"projectId": self.url.host, "jobId": job, **({"location": location} if location else {})}
+        labels = {"labels": {"made_by": "orchestrai"}}
+        self._call("POST", "jobs", body={"jobReference": reference, "configuration": {**configuration, **labels}})
+
+        def look() -> tuple[Phase, str]:
+            status = self._call("GET", f"jobs/{job}")["status"]
+            if status["state"] != "DONE":
+                return "running", str(status["state"])
+            error = status.get("errorResult")
+            return ("ended", f"{error.get('reason')}: {error.get('message')}") if error else ("completed", "DONE")
+
+        def stop() -> None:
+            self._call("POST", f"jobs/{job}/cancel", body={})
+
+        waiting = Waiting(
+            LIMIT, timedelta(seconds=1), "look at its queue", self.clock, longest=timedelta(seconds=20), patient=True
+        )
+        waiting.until_done(job, look, stop, what="the BigQuery job")
+        return job
+
+
+def _field(name: str, kind: "pa.DataType") -> dict[str, Any]:
+    """A column of a load job: types in the words of its schema, digits beside them."""
+    family = family_of(kind)
+    digits = {"precision": str(kind.precision), "scale": str(kind.scale)} if family == "decimal" else {}
+    if family == "unsigned":
+        digits = {"precision": "20"}
+    words = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN"}
+    plain = BIGQUERY.type_of(kind).partition("(")[0]
+    return {"name": name, "type": words.get(plain, plain), "mode": "NULLABLE", **digits}

@@ -1,0 +1,63 @@
+"""SQL of a cloud's warehouse played by DuckDB: sqlglot reads it in the warehouse's own dialect, and refuses what is none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import sqlglot
+from sqlglot import exp
+
+
+@dataclass
+class PlayedWarehouse:
+    """A database of one dialect, and the folder that stands for its bucket."""
+
+    dialect: str
+    bucket: Path
+    schema: str
+    database: Any = field(default_factory=duckdb.connect)
+    before: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.database.execute("SET TimeZone = 'UTC'")
+        self.database.execute(f'CREATE SCHEMA IF NOT EXISTS "{self.schema}"')
+
+    def said(self, text: str) -> list[str]:
+        """The statements of a script as DuckDB has them; raises sqlglot's error for what is not in the dialect."""
+        found = []
+        for tree in sqlglot.parse(text, read=self.dialect, error_level=sqlglot.ErrorLevel.RAISE):
+            if tree is None:
+                continue
+            for table in tree.find_all(exp.Table):
+                if "INFORMATION_SCHEMA.COLUMNS" in table.name.upper():
+                    # of one dataset in BigQuery, where DuckDB has one for all
+                    tree.args["where"] = exp.Where(
+                        this=exp.and_(tree.args["where"].this, exp.column("table_schema").eq(exp.Literal.string(table.db)))
+                    )
+                    table.replace(exp.to_table("information_schema.columns"))
+            if isinstance(tree, exp.Create) and tree.args.get("properties"):
+                # how a table is laid out is of no matter here
+                kept = [one for one in tree.args["properties"].expressions if isinstance(one, exp.TemporaryProperty)]
+                tree.args["properties"].set("expressions", kept)
+            found.append(tree.sql("duckdb"))
+        return found
+
+    def run(self, statements: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Run statements that DuckDB has; the rows of the last."""
+        rows: list[tuple[Any, ...]] = []
+        for statement in statements:
+            self.before.append(statement)
+            answer = self.database.execute(statement)
+            rows = answer.fetchall() if answer.description else []
+        return rows
+
+    def file(self, uri: str, root: str) -> Path:
+        """The file behind the URI of a bucket."""
+        if not uri.startswith(root):
+            raise FileNotFoundError(f"Not found: {uri}")
+        path = self.bucket / uri.removeprefix(root).lstrip("/")
+        if not path.is_file():
+            raise FileNotFoundError(f"Not found: {uri}")
+        return path
