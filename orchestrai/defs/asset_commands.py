@@ -6,6 +6,7 @@ import dagster as dg
 
 from orchestrai.stage.stage import AssetNode
 
+_PAGE = ("its page: trace, proof, evaluation, what a rebuild takes", "orchestrai model page {subject}@%s --out page.html")
 _MODEL = (
     ("where it comes from, down to landed objects", "orchestrai model trace {subject}@champion"),
     ("its versions, and why one was promoted or not", "orchestrai model list {subject}"),
@@ -24,9 +25,9 @@ _BY_STAGE: Mapping[str, tuple[tuple[str, str], ...]] = {
     "restored": (("the snapshots there are", "orchestrai vault list {subject}"),),
     "features": (("what would come out otherwise now", "orchestrai stale {pipeline}"),),
     "training_set": (("what would come out otherwise now", "orchestrai stale {pipeline}"), *_MODEL[:1]),
-    "candidate": _MODEL[:2],
-    "evaluation": _MODEL[:2],
-    "champion": _MODEL,
+    "candidate": ((_PAGE[0], _PAGE[1] % "candidate"), *_MODEL[:2]),
+    "evaluation": ((_PAGE[0], _PAGE[1] % "candidate"), *_MODEL[:2]),
+    "champion": ((_PAGE[0], _PAGE[1] % "champion"), *_MODEL),
     "predictions": _MODEL[:1],
 }
 
@@ -36,3 +37,11 @@ def asset_commands(node: AssetNode) -> dg.MarkdownMetadataValue | None:
     lines = _BY_STAGE.get(node.stage.name, ())
     names = {"subject": node.asset.rpartition("/")[0], "pipeline": node.pipeline}
     return dg.MetadataValue.md("\n".join(f"- {what}: `{typed.format(**names)}`" for what, typed in lines)) if lines else None
+
+
+def version_page(node: AssetNode, version: str) -> dg.MarkdownMetadataValue | None:
+    """The command that writes the page of the very version that was published; None for what is no model."""
+    if node.stage.name not in ("candidate", "champion"):
+        return None
+    subject, digits = node.asset.rpartition("/")[0], version.removeprefix("sha256:")[:12]
+    return dg.MetadataValue.md(f"`orchestrai model page {subject}@{digits} --out {subject.replace('/', '-')}-{digits}.html`")

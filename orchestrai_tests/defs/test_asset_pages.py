@@ -8,7 +8,7 @@ import dagster as dg
 import typer
 
 from orchestrai.cli.app import app
-from orchestrai.defs.asset_commands import asset_commands
+from orchestrai.defs.asset_commands import asset_commands, version_page
 from orchestrai.defs.assets import build_assets
 from orchestrai.pipeline.load import Project
 
@@ -17,8 +17,11 @@ def test_each_command_that_a_page_names_is_one_that_the_command_line_takes(shipp
     root, typed = typer.main.get_command(app), set()
     for node in shipped.nodes.values():
         commands = asset_commands(node)
-        typed |= set(re.findall(r"`orchestrai ([^`]+)`", str(commands.value))) if commands is not None else set()
+        for told in (commands, version_page(node, f"sha256:{'a' * 64}")):
+            typed |= set(re.findall(r"`orchestrai ([^`]+)`", str(told.value))) if told is not None else set()
     assert len(typed) >= 10
+    # what was published says which version it is; a model's page is a command away
+    assert "model page churn/churn@aaaaaaaaaaaa --out churn-churn-aaaaaaaaaaaa.html" in typed
     for line in sorted(typed):
         command, words = root, shlex.split(line)
         context = click.Context(command)

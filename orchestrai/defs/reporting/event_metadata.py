@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from orchestrai.core.verdict import Verdict
+from orchestrai.defs.asset_commands import version_page
 from orchestrai.ledger.report import PartitionOutcome, StageReport, shown_verdicts
 from orchestrai.stage.stage import AssetNode
 
@@ -33,6 +34,8 @@ def metadata_of(node: AssetNode, report: StageReport, outcome: PartitionOutcome,
     metadata["orchestrai/bytes"] = outcome.size
     if single:
         metadata |= {"orchestrai/version": report.version or "none", "orchestrai/root": outcome.root or "none"}
+        page = version_page(node, report.version) if report.version else None
+        metadata |= {"orchestrai/page": page} if page is not None else {}
     if single or outcome.root is None:
         metadata["orchestrai/due"] = outcome.root is not None
     left_out = left_out_by(outcome)
