@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -114,6 +115,10 @@ class World:
         entries = [entry for key in dataset.partitions for entry in dataset.files(key).files]
         self.peer().add_files([f"file://{self.folder}/lake/{entry.key}" for entry in entries])
 
+    def overwrite(self, key: str) -> None:
+        """pyiceberg: the rows of one partition in the place of what is there."""
+        self.peer().overwrite(rows(key, 7), overwrite_filter=f"part = '{key}'")
+
     def write_delta(self, key: str | None) -> None:
         """delta-rs: all rows, or those of one partition in the place of what is there."""
         import deltalake
@@ -134,21 +139,17 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             world = World(pathlib.Path(folder), asked.partitions)
             last = world.keys[-1]
-            steps: list[tuple[str, str, Callable[[], object], Callable[[], object]]] = [
-                ("iceberg", "fill", lambda w=world: w.ours("iceberg"), world.add_files),
-                ("delta", "fill", lambda w=world: w.ours("delta"), lambda w=world: w.write_delta(None)),
+            costs = [
+                ("iceberg", "fill", cost(partial(world.ours, "iceberg")), cost(world.add_files)),
+                ("delta", "fill", cost(partial(world.ours, "delta")), cost(partial(world.write_delta, None))),
             ]
-            costs = [(form, case, cost(mine), cost(theirs)) for form, case, mine, theirs in steps]
             world.publish([last], 7)
-            changed = rows(last, 7)
-            theirs = cost(lambda w=world, c=changed, k=last: w.peer().overwrite(c, overwrite_filter=f"part = '{k}'"))
-            costs.append(("iceberg", "one changed", cost(lambda w=world: w.ours("iceberg")), theirs))
-            delta = cost(lambda w=world, k=last: w.write_delta(k))
-            costs.append(("delta", "one changed", cost(lambda w=world: w.ours("delta")), delta))
-            costs += [
-                (form, "nothing new", cost(lambda w=world, f=form: w.ours(f)), once)
-                for form, once in (("iceberg", theirs), ("delta", delta))
-            ]
+            iceberg = cost(partial(world.overwrite, last))
+            costs.append(("iceberg", "one changed", cost(partial(world.ours, "iceberg")), iceberg))
+            delta = cost(partial(world.write_delta, last))
+            costs.append(("delta", "one changed", cost(partial(world.ours, "delta")), delta))
+            for form, once in (("iceberg", iceberg), ("delta", delta)):
+                costs.append((form, "nothing new", cost(partial(world.ours, form)), once))
         # the first round is what it takes to import all of it
         for form, case, mine, other in costs if number else ():
             ours, peers = found.setdefault((form, case), ([], []))
