@@ -5,7 +5,7 @@ BIN := .venv/bin
 # every process would compile what it imports again where the environment forbids keeping that
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-all dev check check-all format lint types contracts docs lock bench-setup bench-vault bench-arrival bench-features bench-models bench-proof bench-gates bench-growth bench-minute bench-run screenshot clean
+.PHONY: help setup demo test test-all dev check check-all format lint types contracts docs lock bench-setup bench-vault bench-arrival bench-features bench-models bench-proof bench-gates bench-growth bench-minute bench-run bench-tables screenshot clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -87,7 +87,7 @@ bench-vault: .venv/.borg
 bench-vault: ARGUMENTS = $(if $(DATA),--data $(DATA))
 bench-run bench-growth: ARGUMENTS = $(if $(DATA),--data $(DATA))
 bench-vault: export PATH := $(CURDIR)/.venv/peers/bin:$(PATH)
-bench-vault bench-arrival bench-features bench-models bench-proof bench-gates bench-growth bench-minute bench-run: setup ## ratios against peers, one JSON object a line
+bench-vault bench-arrival bench-features bench-models bench-proof bench-gates bench-growth bench-minute bench-run bench-tables: setup ## ratios against peers, one JSON object a line
 	$(BIN)/python -m bench.$(@:bench-%=%) $(ARGUMENTS)
 
 screenshot: setup ## draw docs/graph.png with headless Chromium against the running UI

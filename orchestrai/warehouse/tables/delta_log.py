@@ -31,11 +31,10 @@ class DeltaState:
     protocol: dict[str, Any] = field(default_factory=dict)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     applications: dict[str, dict[str, Any]] = field(default_factory=dict)
-    info: dict[str, Any] = field(default_factory=dict)
 
     def take(self, number: int, actions: Iterable[Mapping[str, Any]]) -> None:
         """Go on by one commit, or begin with a checkpoint."""
-        self.number, self.info = number, {}
+        self.number = number
         for action in actions:
             for kind, body in action.items():
                 if kind == "add":
@@ -48,8 +47,6 @@ class DeltaState:
                     self.protocol = dict(body)
                 elif kind == "txn":
                     self.applications[body["appId"]] = dict(body)
-                elif kind == "commitInfo":
-                    self.info = dict(body)
 
 
 class DeltaLog:
@@ -83,15 +80,16 @@ class DeltaLog:
             )
         return state
 
+    def newest(self) -> tuple[int, dict[str, Any]] | None:
+        """The number of the newest version and what it says of itself; None where there is no table."""
+        commits, checkpoints = self._numbers(self._checkpointed())
+        if not commits:
+            return (checkpoints[-1], {}) if checkpoints else None
+        return commits[-1], self._info(commits[-1])
+
     def infos(self) -> list[tuple[int, dict[str, Any]]]:
         """What each commit that is there says of itself, oldest first."""
-        commits, _ = self._numbers(-1)
-        found = []
-        for number in commits:
-            state = DeltaState()
-            state.take(number, self._actions(number))
-            found.append((number, state.info))
-        return found
+        return [(number, self._info(number)) for number in self._numbers(-1)[0]]
 
     def trim(self, first: int) -> int:
         """Make a version the oldest that can be read; how many commits went. What dies half way is done again by the next call."""
@@ -129,8 +127,7 @@ class DeltaLog:
         state = DeltaState()
         if checkpoint >= 0:
             state.take(checkpoint, self._checkpointed_actions(checkpoint))
-        for number in (number for number in commits if number >= max(checkpoint, 0)):
-            # the commit at the checkpoint again, for what it says of itself
+        for number in (number for number in commits if number > checkpoint):
             if number > state.number + 1:
                 raise IntegrityError(
                     f"expected version {state.number + 1} in {self.folder}, found none before {number}: delete the log and run it again"
@@ -157,6 +154,12 @@ class DeltaLog:
                 elif kind == "checkpoint.parquet":
                     checkpoints.append(int(number))
         return commits, checkpoints
+
+    def _info(self, number: int) -> dict[str, Any]:
+        """What a commit says of itself, which is the first that is written here; nothing of one that others wrote in another order."""
+        first = self.store.read(self._commit(number)).partition(b"\n")[0]
+        info: dict[str, Any] = json.loads(first).get("commitInfo", {}) if first.strip() else {}
+        return info
 
     def _actions(self, number: int) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.store.read(self._commit(number)).splitlines() if line.strip()]

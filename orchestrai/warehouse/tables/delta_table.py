@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from orchestrai.core.identity import Clock
-from orchestrai.errors import ConfigError
+from orchestrai.errors import ConcurrentCommit, ConfigError
 from orchestrai.ledger.manifest import FileEntry
 from orchestrai.storage.base import Store
 from orchestrai.warehouse.tables.columns import columns_of, footers, require_readable
@@ -38,7 +38,7 @@ class DeltaTable:
     def __init__(self, asset: str, lake: Store, declared: "pa.Schema | None", clock: Clock) -> None:
         self._asset, self._lake, self._declared, self._clock = asset, lake, declared, clock
         self._log = DeltaLog(lake, data_folder(asset))
-        self._state: DeltaState | None = None
+        self._newest = -1
 
     @property
     def shown(self) -> str:
@@ -50,10 +50,9 @@ class DeltaTable:
 
     def open(self) -> Sequence[Snapshot]:
         """The current version alone: what the commits before it say is read when it is needed."""
-        self._state = self._log.state()
-        if self._state is None:
-            return ()
-        return (Snapshot(self._state.number, TableVersion.read(self._state.info)),)
+        newest = self._log.newest()
+        self._newest = -1 if newest is None else newest[0]
+        return () if newest is None else (Snapshot(newest[0], TableVersion.read(newest[1])),)
 
     def history(self) -> Sequence[Snapshot]:
         """Every version that can be read, oldest first."""
@@ -62,7 +61,9 @@ class DeltaTable:
     def commit(self, change: Change) -> int:
         """Make a version the newest of the table; the rows that it then has. Raises ConcurrentCommit, ConfigError."""
         read = footers(self._lake, (entry for entries in change.files.values() for entry in entries))
-        before = self._state or DeltaState()
+        before = self._log.state() or DeltaState()
+        if before.number != self._newest:
+            raise ConcurrentCommit(f"expected {self.shown} at version {self._newest}, found {before.number}: run it again")
         columns = self._columns(before, columns_of(self._declared, read))
         require_readable(self.shown, columns, read, widens=False)
         now = int(self._clock().timestamp() * 1000)
@@ -85,7 +86,7 @@ class DeltaTable:
         ]
         self._log.commit(number, actions)
         before.take(number, actions)
-        self._state = before
+        self._newest = number
         if number and number % EVERY == 0:
             self._log.checkpoint(before)
         return sum(int(json.loads(body.get("stats") or "{}").get("numRecords", 0)) for body in before.files.values())

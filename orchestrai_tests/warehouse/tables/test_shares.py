@@ -72,6 +72,22 @@ def test_the_ingest_job_makes_the_snapshots_and_the_ledger_notes_them(tmp_path: 
         )
 
 
+def test_the_metadata_of_an_iceberg_table_lies_where_it_is_declared(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    share = f"share:\n  - {{name: mine, from: readings, as: iceberg, at: '{elsewhere}', catalog: 'sqlite:///own/c.db', table: x.y}}\n"
+    runtime = deployed(tmp_path, share)
+    fill(runtime, reading(1), reading(2))
+    run(runtime, [hour(10)])
+    assert runtime.run(runtime.project.nodes[MINE], ["all"]).facts["table"] == "x.y"
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    catalog = SqlCatalog("orchestrai", uri=f"sqlite:///{runtime.settings.home}/own/c.db")
+    table = catalog.load_table("x.y")
+    assert sorted(table.scan().to_arrow()["id"].to_pylist()) == [1, 2]
+    assert table.metadata_location.startswith(f"file://{elsewhere}/plant/mine/metadata/")
+    catalog.close()
+
+
 def test_a_micro_batch_reaches_the_tables(tmp_path: Path) -> None:
     runtime = deployed(tmp_path)
     batch = BatchRun(runtime, next(iter(runtime.project.pipelines[0].datasets)))

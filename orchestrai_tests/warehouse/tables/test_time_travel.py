@@ -1,5 +1,6 @@
 """A table has a snapshot for each version of its dataset, and reads as of each what the ledger says that it holds."""
 
+import shutil
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -198,6 +199,19 @@ def test_a_table_of_another_asset_is_left_alone(tmp_path: Path) -> None:
         world.follow()
     assert catalog.load_table("p.readings").current_snapshot() is None
     catalog.close()
+
+
+def test_a_table_that_another_ledger_filled_is_compared_as_a_whole(world: World) -> None:
+    world.publish({"a": some(1, 2), "b": some(3)})
+    world.follow()
+    # a lake that was made anew: its first head has the number of the one that the table names
+    shutil.rmtree(world.folder / "lake" / "heads")
+    shutil.rmtree(world.folder / "vault")
+    again = World(world.folder, world.form, world.lake)
+    version = again.publish({"b": some(4)})
+    done = again.follow()
+    assert (done.committed, done.rows) == (1, 1)
+    assert again.read(version) == again.rows_of(version)
 
 
 def test_what_others_commit_to_the_table_is_undone(world: World) -> None:
