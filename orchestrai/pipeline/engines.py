@@ -90,7 +90,19 @@ def engine_for(
     return _spark(settings, session, launch, workers) if choice == "spark" else embedded(settings)
 
 
-def vault_spread(settings: Settings, session: Callable[[], object], store: Store) -> VaultSpread | None:
+def open_session(settings: Settings) -> object:
+    """The session of Spark that the settings name."""
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder
+    for name, value in session_settings(settings.spark_url).items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()
+
+
+def vault_spread(
+    settings: Settings, session: Callable[[], object], store: Store, lake: Store | None = None
+) -> VaultSpread | None:
     """The executors that a vault's bytes are stored, read back and restored by; None where it is this process.
 
     The settings choose them as they choose the engine of features: by `engine`, or by a size from which on. A service that only takes jobs
@@ -99,7 +111,7 @@ def vault_spread(settings: Settings, session: Callable[[], object], store: Store
     by_size = settings.engine == "auto" and settings.spark_threshold_bytes
     if settings.spark_url.partition(":")[0] in JOBS or not (settings.engine == "spark" or by_size):
         return None
-    return VaultSpread(SparkExecutors(session), store, settings.spark_threshold_bytes if by_size else 0)
+    return VaultSpread(SparkExecutors(session), store, settings.spark_threshold_bytes if by_size else 0, lake)
 
 
 def _spark(

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from orchestrai.cli.lookup import open_existing
 from orchestrai.pipeline.engines import vault_spread
 from orchestrai.pipeline.load import Project
 from orchestrai.pipeline.runtime import Runtime
@@ -42,3 +43,12 @@ def test_the_vault_of_a_run_has_the_executors_of_its_settings(tmp_path: Path) ->
     runtime.spark_session = never  # type: ignore[method-assign]
     assert runtime.vault.spread is not None and runtime.vault.spread.store is runtime.vault.store
     assert Runtime(Settings(home=tmp_path), Project(())).vault.spread is None
+
+
+def test_the_command_line_reads_back_by_the_same_executors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRAI_HOME", str(tmp_path))
+    Runtime(Settings(home=tmp_path), Project(())).vault.establish()
+    assert open_existing(None).spread is None
+    monkeypatch.setenv("ORCHESTRAI_ENGINE", "spark")
+    spread = open_existing(None).spread
+    assert spread is not None and spread.takes_bytes(1)
