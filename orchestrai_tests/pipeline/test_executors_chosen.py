@@ -24,8 +24,9 @@ def never() -> object:
         ({"engine": "duckdb", "spark_threshold_bytes": 5}, None),
         ({"engine": "spark"}, 1),
         ({"engine": "spark", "spark_url": "local[2]", "spark_threshold_bytes": 50}, 1),
-        ({"spark_threshold_bytes": 50, "spark_url": "sc://here:15002"}, 50),
-        # what takes jobs alone has no executors for it
+        ({"spark_threshold_bytes": 50, "spark_url": "spark://here:7077"}, 50),
+        # what takes jobs alone has no executors for it, and a Connect server places rows itself
+        ({"engine": "spark", "spark_url": "sc://here:15002"}, None),
         ({"engine": "spark", "spark_url": "databricks:cluster.yaml"}, None),
         ({"engine": "spark", "spark_url": "subprocess:"}, None),
     ],
