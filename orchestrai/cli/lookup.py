@@ -155,7 +155,13 @@ def open_or_none(url: str | None, *, may_be_new: bool = False) -> "Vault | None"
         if may_be_new:
             return None
         raise RestoreError(f"expected a vault in {store.url}, found none: take a snapshot first, or give --vault")
-    return open_vault(ledger, settings.key_folder, lambda: False, store)
+    vault = open_vault(ledger, settings.key_folder, lambda: False, store)
+    if settings.engine == "spark" or settings.spark_threshold_bytes:
+        # here, because it loads the engines
+        from orchestrai.pipeline.engines import open_session, vault_spread
+
+        vault.spread = vault_spread(settings, lambda: open_session(settings), store, ledger.lake)
+    return vault
 
 
 def open_existing(url: str | None) -> "Vault":

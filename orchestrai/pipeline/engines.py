@@ -90,16 +90,28 @@ def engine_for(
     return _spark(settings, session, launch, workers) if choice == "spark" else embedded(settings)
 
 
-def vault_spread(settings: Settings, session: Callable[[], object], store: Store) -> VaultSpread | None:
+def open_session(settings: Settings) -> object:
+    """The session of Spark that the settings name."""
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder
+    for name, value in session_settings(settings.spark_url).items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()
+
+
+def vault_spread(
+    settings: Settings, session: Callable[[], object], store: Store, lake: Store | None = None
+) -> VaultSpread | None:
     """The executors that a vault's bytes are stored, read back and restored by; None where it is this process.
 
     The settings choose them as they choose the engine of features: by `engine`, or by a size from which on. A service that only takes jobs
-    has no executors for it.
+    has no executors for it, and no more has a Connect server.
     """
     by_size = settings.engine == "auto" and settings.spark_threshold_bytes
-    if settings.spark_url.partition(":")[0] in JOBS or not (settings.engine == "spark" or by_size):
+    if settings.spark_url.partition(":")[0] in (*JOBS, "sc") or not (settings.engine == "spark" or by_size):
         return None
-    return VaultSpread(SparkExecutors(session), store, settings.spark_threshold_bytes if by_size else 0)
+    return VaultSpread(SparkExecutors(session), store, settings.spark_threshold_bytes if by_size else 0, lake)
 
 
 def _spark(

@@ -28,7 +28,7 @@ from orchestrai.models.ports import Features
 from orchestrai.pipeline.admission import demanding_ledger
 from orchestrai.pipeline.costs.cost_book import CostBook
 from orchestrai.pipeline.costs.measured_rates import EngineRule, choose_engine, choose_workers, newest_runs
-from orchestrai.pipeline.engines import Launch, embedded, engine_for, session_settings, vault_spread
+from orchestrai.pipeline.engines import Launch, embedded, engine_for, open_session, vault_spread
 from orchestrai.pipeline.graph import declared_backups
 from orchestrai.pipeline.load import Project, load_pipelines, load_project, pipeline_folders
 from orchestrai.pipeline.name_changes import record_renames, require_settled
@@ -73,7 +73,7 @@ class Runtime:
     def vault(self) -> Vault:
         """The backup engine over the vault store; sealed as a whole when any dataset declares `encrypt`."""
         vault = open_vault(self.ledger, self.settings.key_folder, self._seals)
-        vault.spread = vault_spread(self.settings, lambda: self.spark_session(), vault.store)
+        vault.spread = vault_spread(self.settings, lambda: self.spark_session(), vault.store, self.ledger.lake)
         return vault
 
     @cached_property
@@ -196,9 +196,4 @@ class Runtime:
 
     def spark_session(self) -> object:
         """The session that Spark views run in; replaced by the Dagster side with dagster-pyspark's."""
-        from pyspark.sql import SparkSession
-
-        builder = SparkSession.builder
-        for name, value in session_settings(self.settings.spark_url).items():
-            builder = builder.config(name, value)
-        return builder.getOrCreate()
+        return open_session(self.settings)

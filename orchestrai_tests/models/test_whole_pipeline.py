@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,12 +86,12 @@ def _good(level: float, failed: bool) -> Row:
     return f"{level:.3f}", "1", failed
 
 
-def _runtime(home: Path, registry: str = "") -> Runtime:
+def _runtime(home: Path, registry: str = "", engine: str = "auto") -> Runtime:
     folder = home.parent / f"{home.name}-declared"
     folder.mkdir(exist_ok=True)
     (folder / "pipeline.yaml").write_text(PIPELINE.format(registry=registry))
     (folder / "readings.contract.yaml").write_text(CONTRACT)
-    return Runtime(Settings(home=home), load_project([folder], {}), clock=lambda: NOW)
+    return Runtime(Settings(home=home, engine=engine), load_project([folder], {}), clock=lambda: NOW)
 
 
 def _data(runtime: Runtime) -> None:
@@ -223,3 +224,23 @@ def test_a_declared_registry_is_an_asset_of_the_graph_and_a_command(
 
 def test_without_a_registry_there_is_no_such_asset(home: Path) -> None:
     assert f"{MODEL}/deployment" not in _runtime(home).project.nodes
+
+
+@pytest.mark.spark
+def test_every_stage_by_executors_gives_the_versions_of_one_process(
+    served: Path, spark_session: Any, tmp_path: Path
+) -> None:
+    runtime = _runtime(tmp_path / "home", engine="spark")
+    runtime.spark_session = lambda: spark_session  # type: ignore[method-assign]
+    told: list[str] = []
+    runtime.listener = lambda what, done, total: told.append(what)
+    _land(tmp_path / "home", _good)
+    _data(runtime)
+    _model(runtime)
+    here = _runtime(served).ledger
+    stages = [f"shop/readings/{stage}" for stage in ("raw_events", "snapshot", "restored")]
+    for asset in [*stages, "shop/levels/features", *(f"{MODEL}/{stage}" for stage in ("training_set", "candidate"))]:
+        assert runtime.ledger.open(asset).version == here.open(asset).version, asset
+    name = f"spark {spark_session.version}"
+    assert {f"store on {name}", f"restore on {name}"} <= set(told)
+    assert runtime.ledger.open("shop/levels/features").receipt(DAYS[0]).facts["engine"] == name

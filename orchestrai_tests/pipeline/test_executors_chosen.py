@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from orchestrai.cli.lookup import open_existing
 from orchestrai.pipeline.engines import vault_spread
 from orchestrai.pipeline.load import Project
 from orchestrai.pipeline.runtime import Runtime
@@ -23,8 +24,9 @@ def never() -> object:
         ({"engine": "duckdb", "spark_threshold_bytes": 5}, None),
         ({"engine": "spark"}, 1),
         ({"engine": "spark", "spark_url": "local[2]", "spark_threshold_bytes": 50}, 1),
-        ({"spark_threshold_bytes": 50, "spark_url": "sc://here:15002"}, 50),
-        # what takes jobs alone has no executors for it
+        ({"spark_threshold_bytes": 50, "spark_url": "spark://here:7077"}, 50),
+        # what takes jobs alone has no executors for it, and a Connect server places rows itself
+        ({"engine": "spark", "spark_url": "sc://here:15002"}, None),
         ({"engine": "spark", "spark_url": "databricks:cluster.yaml"}, None),
         ({"engine": "spark", "spark_url": "subprocess:"}, None),
     ],
@@ -42,3 +44,12 @@ def test_the_vault_of_a_run_has_the_executors_of_its_settings(tmp_path: Path) ->
     runtime.spark_session = never  # type: ignore[method-assign]
     assert runtime.vault.spread is not None and runtime.vault.spread.store is runtime.vault.store
     assert Runtime(Settings(home=tmp_path), Project(())).vault.spread is None
+
+
+def test_the_command_line_reads_back_by_the_same_executors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRAI_HOME", str(tmp_path))
+    Runtime(Settings(home=tmp_path), Project(())).vault.establish()
+    assert open_existing(None).spread is None
+    monkeypatch.setenv("ORCHESTRAI_ENGINE", "spark")
+    spread = open_existing(None).spread
+    assert spread is not None and spread.takes_bytes(1)

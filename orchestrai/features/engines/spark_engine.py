@@ -186,7 +186,8 @@ def _spine(view: FeatureView, spine: Spine, locate: Locate) -> Job:
 
 
 def _moment(value: datetime) -> str:
-    return f"TIMESTAMP {literal(f'{value:%Y-%m-%d %H:%M:%S.%f}')}"
+    # not by strftime, which writes the year 1 of what has no beginning as 1: Spark wants four digits
+    return f"TIMESTAMP {literal(value.replace(tzinfo=None).isoformat(' ', 'microseconds'))}"
 
 
 def _quoted(name: str) -> str:

@@ -15,7 +15,7 @@ _SCHEMA = "number int, body string"
 
 
 class SparkExecutors:
-    """The executors of a Spark session, of this process or of a Connect server.
+    """The executors of a Spark session whose driver is this process; a Connect server places rows itself, and is none.
 
     An executor that is lost in the middle of a task has it done by another, as Spark does. Connections go along as they are declared: by
     where their secrets lie.
@@ -58,10 +58,7 @@ class SparkExecutors:
     def _frame(self, rows: Sequence[tuple[int, str]]) -> Any:
         """The tasks, a partition each."""
         session = self.session
-        if hasattr(session, "_sc"):
-            return session.createDataFrame(session.sparkContext.parallelize(rows, len(rows)), _SCHEMA)
-        # a Connect server places rows itself; by ranges of their number they lie as evenly as it can be had
-        return session.createDataFrame(list(rows), _SCHEMA).repartitionByRange(len(rows), "number")
+        return session.createDataFrame(session.sparkContext.parallelize(rows, len(rows)), _SCHEMA)
 
 
 def _failed(name: str, exc: Exception) -> StorageError:

@@ -5,6 +5,7 @@ import os
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrai.core.canonical import canonical_json
@@ -68,12 +69,12 @@ def put_of(answer: Mapping[str, Any]) -> list[Put]:
     return [Put(CODEC.decode_files(b64decode(files)), new) for files, new in answer["stored"]]
 
 
-def can_be_sent(source: SourceFile) -> bool:
-    """Whether an executor may find the file by itself."""
+def can_be_sent(source: SourceFile, folders: Sequence[Path]) -> bool:
+    """Whether an executor may find the file by itself: in a store, or in one of these folders, which it has too."""
     content = source.content
-    if isinstance(content, bytes):
-        return False
-    return bool(store_address(content.store)) if isinstance(content, StoredAt) else True
+    if isinstance(content, StoredAt):
+        return bool(store_address(content.store))
+    return not isinstance(content, bytes) and any(Path(content).is_relative_to(folder) for folder in folders)
 
 
 def store(task: Mapping[str, Any], attempt: int) -> dict[str, Any]:

@@ -31,11 +31,15 @@ BATCH_BYTES = 64 * 1024**3
 
 @dataclass(frozen=True)
 class VaultSpread:
-    """Executors for a vault in `store`, for work of at least so many bytes; `threshold` 0 is for all that there is."""
+    """Executors for a vault in `store`, for work of at least so many bytes; `threshold` 0 is for all that there is.
+
+    A local file is theirs to read only where it lies in the `lake`: a dump or a folder of this machine is stored by this process.
+    """
 
     executors: Executors
     store: Store
     threshold: int = 0
+    lake: Store | None = None
 
     def takes_bytes(self, size: int) -> bool:
         """Whether work on so many bytes is done there: never where the store is this process's alone, or bound by its limits."""
@@ -46,7 +50,11 @@ class VaultSpread:
     def takes_contents(self, contents: Mapping[str, Sequence[SourceFile]]) -> bool:
         """Whether these are stored there: where they are many bytes, and lie where an executor finds them by itself."""
         sources = [source for files in contents.values() for source in files]
-        return self.takes_bytes(sum(source.size for source in sources)) and all(map(content_tasks.can_be_sent, sources))
+        if not self.takes_bytes(sum(source.size for source in sources)):
+            return False
+        lies = self.lake.local_path("any") if self.lake is not None and store_address(self.lake) else None
+        folders = [lies.parent] if lies is not None else []
+        return all(content_tasks.can_be_sent(source, folders) for source in sources)
 
     def batches(self, contents: Mapping[str, Sequence[SourceFile]]) -> Iterator[Mapping[str, Sequence[SourceFile]]]:
         """Partitions that are stored in one job."""

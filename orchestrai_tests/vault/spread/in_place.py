@@ -44,9 +44,9 @@ def opened(where: Path | Store, signer: Signer, key: FileKey | None = None) -> V
     return Vault(store, signer, clock=Clock(), new_id=lambda: f"s{next(numbers):04d}", workers=0, encryption=key)
 
 
-def spread(vault: Vault, executors: InPlace | None = None, threshold: int = 0) -> Vault:
+def spread(vault: Vault, executors: InPlace | None = None, threshold: int = 0, lake: Store | None = None) -> Vault:
     """The same vault with executors."""
-    vault.spread = VaultSpread(executors or InPlace(), vault.store, threshold)
+    vault.spread = VaultSpread(executors or InPlace(), vault.store, threshold, lake)
     return vault
 
 

@@ -123,10 +123,11 @@ def test_a_chunk_that_two_new_files_share_is_stored_twice_and_read_all_the_same(
 def test_files_by_token_are_stored_too_and_one_that_changed_since_stops_it(
     tmp_path: Path, signer: Signer, key: FileKey | None
 ) -> None:
-    vault = spread(opened(tmp_path / "v", signer, key))
+    vault = spread(opened(tmp_path / "v", signer, key), done := InPlace(), lake=LocalStore(tmp_path))
     listed = on_disk(tmp_path / "source", a=TEXT, b=b"small", c=b"smaller")
     commit = vault.commit("d", {"all": listed})
     assert read_all(opened(tmp_path / "v", signer, key), commit) == {"all": {"a": TEXT, "b": b"small", "c": b"smaller"}}
+    assert done.tasks
     (tmp_path / "source" / "b").write_bytes(b"other")
     with pytest.raises(Exception, match="b unchanged since it was listed, found it changed"):
         vault.commit("d", {"q": [one._replace(path=f"x{one.path}") for one in listed]})
@@ -197,13 +198,17 @@ def test_a_sample_is_the_same_sample(tmp_path: Path, signer: Signer) -> None:
         assert (done.files_read, done.bytes_read) == (plain.files_read, plain.bytes_read) and done.ok
 
 
-@pytest.mark.parametrize("why", ["little", "memory", "bytes", "limits"])
+@pytest.mark.parametrize("why", ["little", "memory", "bytes", "limits", "a file of this machine"])
 def test_what_executors_cannot_reach_or_is_too_little_is_stored_here(tmp_path: Path, signer: Signer, why: str) -> None:
     executors = InPlace()
     store: Store = MemoryStore() if why == "memory" else LocalStore(tmp_path / "v")
     store = limited(store, Limits(rate=10**9) if why == "limits" else Limits())
     vault = spread(opened(store, signer), executors, threshold=len(TEXT) + 1 if why == "little" else 0)
-    commit = vault.commit("d", {"p": files(a=TEXT)} if why == "bytes" else sources(tmp_path, {"p": {"a": TEXT}}))
+    contents = {"p": files(a=TEXT)} if why == "bytes" else sources(tmp_path, {"p": {"a": TEXT}})
+    if why == "a file of this machine":
+        # a database's dump lies where it was made, which no executor sees
+        contents = {"p": on_disk(tmp_path / "dump", a=TEXT)}
+    commit = vault.commit("d", contents)
     assert executors.tasks == [] and read_all(vault, commit) == {"p": {"a": TEXT}}
 
 
