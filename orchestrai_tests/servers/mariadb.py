@@ -68,12 +68,15 @@ def mariadb_server() -> Iterator[MariadbServer]:
         data = folder / "data"
         data.mkdir()
         user = ["--user=root"] if os.geteuid() == 0 else []
-        made = subprocess.run(
-            [install, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal", *user],
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        try:
+            made = subprocess.run(
+                [install, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal", *user],
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
+        except subprocess.TimeoutExpired:
+            raise ServerAbsent("mariadb-install-db took longer than 300 s") from None
         if made.returncode:
             raise ServerAbsent(f"mariadb-install-db ended with {made.returncode}: {made.stderr[-200:]}")
         init = folder / "init.sql"
@@ -85,5 +88,5 @@ def mariadb_server() -> Iterator[MariadbServer]:
         # nothing here outlives the tests
         command += [f"--socket={folder}/s", f"--init-file={init}", "--innodb-flush-log-at-trx-commit=0", "--skip-log-bin"]
         command += ["--skip-name-resolve"]
-        with running(command, port, log=folder / "log"):
+        with running(command, port, log=folder / "log", seconds=180):
             yield MariadbServer(port)

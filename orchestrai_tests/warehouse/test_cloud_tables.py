@@ -56,6 +56,7 @@ def bigquery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]
     with serving(ask) as url:
         place = f"bigquery://proj-1/marts?staging=gs://bucket/stage&location=EU&endpoint={url}"
         yield Cloud(place, played, lambda: service.faults, service)
+    played.database.close()
 
 
 @pytest.fixture
@@ -70,6 +71,7 @@ def redshift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]
         monkeypatch.setenv("AWS_ENDPOINT_URL_REDSHIFT_DATA", server.url)
         place = f"redshift-data://wg-1/dev?staging=s3://bucket/stage&role={ROLE}&region=us-east-1&schema=marts"
         yield Cloud(place, played, lambda: server.faults, service)
+    played.database.close()
 
 
 @pytest.fixture(params=["bigquery", "redshift"])

@@ -125,7 +125,14 @@ def by_target(target: Any, folder: Path) -> Keep:
     return keep
 
 
-CHECKED = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# the same values each time, unless more are asked for than a run needs
+CHECKED = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize="ORCHESTRAI_TEST_TABLE_EXAMPLES" not in os.environ,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 @pytest.mark.parametrize(
