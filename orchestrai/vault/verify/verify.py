@@ -129,7 +129,7 @@ def verify(
     if witnessed is not None and witnessed.records and rollback != "found":
         # an anchor that finds nothing does not unsay what a witness finds
         rollback = "found" if witnessed.losses else "none found"
-    objects = len({place.key for file in walk.files.values() for place in file.places})
+    objects = len(walk.places)
     since = proven.since if proven else begun
     now = Proven(vault.identity(), vault.store.url, since, {**before, **walk.reached}, proven.logs if proven else None)
     return VerifyReport(
@@ -198,13 +198,11 @@ def _check_list(walk: Walk, catalog: Catalog, entry: StoredPartition) -> None:
         walk.note(entry.key, f"expected the files of {entry.partition} to give {entry.root}, found another root")
     for file in files:
         walk.add(file)
-        walk.named.update(place.key for place in file.places)
 
 
 def _check_presence(walk: Walk) -> None:
-    wanted = {place.key: place for file in walk.files.values() for place in file.places}
-    sizes = _sizes(walk.vault.store, wanted.keys())
-    for key, file in wanted.items():
+    sizes = _sizes(walk.vault.store, walk.places.keys())
+    for key, file in walk.places.items():
         length, size = file.length, sizes.get(key)
         if size == length:
             continue
@@ -241,9 +239,9 @@ def _has_version(walk: Walk, file: StoredObject) -> bool:
 
 def _read_back(walk: Walk, sample: tuple[int, int] | None, progress: Progress | None) -> None:
     by_key: dict[str, list[StoredFile]] = {}
-    for file in walk.files.values():
-        # chunks may be shared with any other file: each stands alone
-        by_key.setdefault(file.sha256 if file.objects else file.key, []).append(file)
+    for where, file in walk.files.items():
+        # by the object; chunks may be shared with any other file: each of those stands alone, under its hash
+        by_key.setdefault(str(where[0]), []).append(file)
     groups = [by_key[key] for key in sorted(by_key) if _in_sample(key, sample)]
     for number, group in enumerate(groups, 1):
         for file, problem in _read_object(walk, group):
