@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from orchestrai.vault.chain.chain_head import Head, state_of
+from orchestrai.vault.format.chunk_table import StoredObject
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import ChainRecord, SnapshotCommit
 from orchestrai.vault.vault import Vault
@@ -25,6 +26,9 @@ class Walk:
         self.findings: list[Finding] = []
         self.files: dict[tuple[str | int, ...], StoredFile] = {}
         self.lists: set[tuple[str, str, str]] = set()
+        # every object that holds bytes of a file, and the packs that are among them
+        self.places: dict[str, StoredObject] = {}
+        self._packs: set[tuple[str, int, str, str]] = set()
         # every object of bytes that a snapshot which counts names
         self.named: set[str] = set()
         self.reached: dict[str, Reached] = {}
@@ -36,6 +40,15 @@ class Walk:
     def add(self, file: StoredFile) -> None:
         """A file whose bytes are to be looked at, once."""
         self.files.setdefault(file.where, file)
+        if file.pack >= 0 and not file.objects:
+            # thousands of files name one pack: it is spelt out once
+            pack = (file.session, file.pack, file.name, file.version)
+            if pack in self._packs:
+                return
+            self._packs.add(pack)
+        for place in file.places:
+            self.places[place.key] = place
+            self.named.add(place.key)
 
     def reach(self, dataset: str, records: Sequence[ChainRecord], before: Reached | None) -> None:
         """Note how far a chain was looked at."""

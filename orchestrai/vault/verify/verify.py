@@ -127,7 +127,7 @@ def verify(
     if witnessed is not None and witnessed.records and rollback != "found":
         # an anchor that finds nothing does not unsay what a witness finds
         rollback = "found" if witnessed.losses else "none found"
-    objects = len({place.key for file in walk.files.values() for place in file.places})
+    objects = len(walk.places)
     since = proven.since if proven else begun
     now = Proven(vault.identity(), vault.store.url, since, {**before, **walk.reached}, proven.logs if proven else None)
     return VerifyReport(
@@ -196,13 +196,11 @@ def _check_list(walk: Walk, catalog: Catalog, entry: StoredPartition) -> None:
         walk.note(entry.key, f"expected the files of {entry.partition} to give {entry.root}, found another root")
     for file in files:
         walk.add(file)
-        walk.named.update(place.key for place in file.places)
 
 
 def _check_presence(walk: Walk) -> None:
-    wanted = {place.key: place for file in walk.files.values() for place in file.places}
-    sizes = _sizes(walk.vault.store, wanted.keys())
-    for key, file in wanted.items():
+    sizes = _sizes(walk.vault.store, walk.places.keys())
+    for key, file in walk.places.items():
         length, size = file.length, sizes.get(key)
         if size == length:
             continue
