@@ -100,6 +100,29 @@ def test_a_run_that_dies_anywhere_is_finished_by_the_next(
             assert world.follow().committed == 0
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_first_run_that_dies_anywhere_is_finished_by_the_next(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = count = 0
+    while number <= count:
+        world = World(tmp_path / str(number), form, LocalStore(tmp_path / str(number) / "lake"))
+        version = world.publish({"a": some(1, 2)})
+        store = dying(world, monkeypatch, number, "after")
+        if number:
+            with pytest.raises(Died):
+                world.follow()
+        else:
+            world.follow()
+            count = store.count
+        monkeypatch.undo()
+        world.lake = LocalStore(world.folder / "lake")
+        world.follow()
+        assert world.versions() == [version] and world.read(version) == world.rows_of(version), number
+        number += 1
+    assert count >= (1 if form == "delta" else 3)
+
+
 def test_who_loses_to_another_writer_goes_on_after_it(world: World) -> None:
     first = world.publish({"a": some(1, 2)})
     world.follow()
