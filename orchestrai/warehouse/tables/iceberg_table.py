@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 CATALOG = "orchestrai"
 OWNER = "orchestrai.asset"
+# so often somebody else may be in between
+MAKERS = 5
 # the files are the ledger's: nobody's cleaning may delete them, and two writers are told apart here
 PROPERTIES = {
     "gc.enabled": "false",
@@ -65,7 +67,7 @@ class IcebergTable:
             BASE: reader_url(self._place.store),
             ADDRESS: address_of(self._place.store),
         }
-        return _twice(lambda: SqlCatalog(CATALOG, **properties))
+        return _settled(lambda: SqlCatalog(CATALOG, **properties))
 
     @property
     def shown(self) -> str:
@@ -114,6 +116,10 @@ class IcebergTable:
             transaction = self._table.transaction()
             with transaction.update_schema() as update:
                 update.union_by_name(columns_of(self._declared, read))
+            if transaction.table_metadata.name_mapping() is None:
+                # the files know names alone; a run that died after it made the table left it without
+                mapping = transaction.table_metadata.schema().name_mapping.model_dump_json()
+                transaction.set_properties({"schema.name-mapping.default": mapping})
             columns = schema_to_pyarrow(transaction.table_metadata.schema(), include_field_ids=False)
             require_readable(self.shown, columns, read, widens=True)
             removed, there = self._existing(change)
@@ -160,15 +166,13 @@ class IcebergTable:
         from pyiceberg.exceptions import TableAlreadyExistsError
 
         place, catalog = self._place, self._catalog
-        _twice(lambda: catalog.create_namespace_if_not_exists(place.identifier.rsplit(".", 1)[0]))
+        _settled(lambda: catalog.create_namespace_if_not_exists(place.identifier.rsplit(".", 1)[0]))
         properties = {**PROPERTIES, OWNER: self._asset}
         location = f"{reader_url(place.store)}/{place.folder}"
         try:
-            table = catalog.create_table(place.identifier, schema=columns, location=location, properties=properties)
+            self._table = catalog.create_table(place.identifier, schema=columns, location=location, properties=properties)
         except TableAlreadyExistsError as exc:
             raise ConcurrentCommit(f"expected to create {self.shown}, found that another run did: run it again") from exc
-        mapping = {"schema.name-mapping.default": table.schema().name_mapping.model_dump_json()}
-        self._table = table.transaction().set_properties(mapping).commit_transaction()
 
     def _snapshot(self, transaction: "Transaction", change: Change, overwrites: bool) -> Any:
         update = transaction.update_snapshot(snapshot_properties=change.version.properties)
@@ -268,11 +272,13 @@ def _data_file(transaction: "Transaction", location: str, size: int, footer: Any
     )
 
 
-def _twice(task: Callable[[], Any]) -> Any:
-    """Two that make the tables or the namespace of a catalog at once: the second finds them there."""
+def _settled(task: Callable[[], Any]) -> Any:
+    """Several that make the tables or the namespace of a catalog at once: who comes later finds them there."""
     import sqlalchemy as sa
 
-    try:
-        return task()
-    except (sa.exc.OperationalError, sa.exc.IntegrityError, sa.exc.ProgrammingError):
-        return task()
+    for _ in range(MAKERS):
+        try:
+            return task()
+        except (sa.exc.OperationalError, sa.exc.IntegrityError, sa.exc.ProgrammingError):
+            continue
+    return task()
