@@ -41,7 +41,7 @@ def asset_commands(node: AssetNode) -> dg.MarkdownMetadataValue | None:
 
 def version_page(node: AssetNode, version: str) -> dg.MarkdownMetadataValue | None:
     """The command that writes the page of the very version that was published; None for what is no model."""
-    if node.stage.name not in ("candidate", "champion"):
+    if not any(what == _PAGE[0] for what, _ in _BY_STAGE.get(node.stage.name, ())):
         return None
     subject, digits = node.asset.rpartition("/")[0], version.removeprefix("sha256:")[:12]
     return dg.MetadataValue.md(f"`orchestrai model page {subject}@{digits} --out {subject.replace('/', '-')}-{digits}.html`")

@@ -23,6 +23,7 @@ NO_FILES = (
     "orchestrai/vault/prune",
     "orchestrai/vault/heal",
     "orchestrai/again",
+    "orchestrai/page",
 )
 CHEAP = {"check", "doctor", "new"}
 

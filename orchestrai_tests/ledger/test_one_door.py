@@ -17,6 +17,7 @@ LISTED = {
     "ledger/dataset.py": "the door",
     "ledger/heads.py": NO_BYTES,
     "pipeline/check/landing_sample.py": "looks at landed objects, and publishes nothing of them",
+    "pipeline/refresh/write_proof_store.py": "a store before another one, which hands on what that one hands on",
     "pipeline/starter/look/landing_look.py": "looks at landed objects, and publishes nothing of them",
     "provenance/erasure/plaintext_copies.py": "looks for a person in refused data, and publishes nothing of it",
     "provenance/recall/overlay.py": "a store over two others",

@@ -72,10 +72,17 @@ def test_a_site_is_opened_for_use_in_one_place_and_for_its_records_in_few() -> N
 
 def test_who_looks_at_bytes_without_asking_for_evidence_is_listed() -> None:
     """They tell of data, erase it or put it back, and make nothing of it."""
-    showing = {"cli/commands/audit_commands.py", "cli/commands/erase_commands.py", "cli/commands/export_commands.py"}
+    showing = {
+        "cli/commands/audit_commands.py",
+        "cli/commands/erase_commands.py",
+        "cli/commands/export_commands.py",
+        "cli/reports/page_commands.py",
+        "provenance/state/model_versions.py",
+    }
     assert callers("showing") == showing
     using = {
         "pipeline/runtime.py",
+        "pipeline/refresh/trial.py",
         "cli/commands/model_commands.py",
         "cli/commands/rollback_commands.py",
         "cli/features/feature_commands.py",

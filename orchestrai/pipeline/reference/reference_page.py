@@ -1,6 +1,7 @@
 """docs/declarations.md, written from the models: a table of keys for each block."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,4 +72,5 @@ def _plain(place: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    """Text in a cell: a bar in it ends no cell."""
+    return re.sub(r"([|])", r"\\\1", text)
