@@ -31,6 +31,9 @@ _BY_STAGE: Mapping[str, tuple[tuple[str, str], ...]] = {
     "predictions": _MODEL[:1],
 }
 
+# whose versions are a model's
+_VERSION_PAGE = dict.fromkeys(("candidate", "champion"), "orchestrai model page {version} --out {file}-{digits}.html")
+
 
 def asset_commands(node: AssetNode) -> dg.MarkdownMetadataValue | None:
     """The commands that say more of an asset; None where there is none."""
@@ -41,7 +44,10 @@ def asset_commands(node: AssetNode) -> dg.MarkdownMetadataValue | None:
 
 def version_page(node: AssetNode, version: str) -> dg.MarkdownMetadataValue | None:
     """The command that writes the page of the very version that was published; None for what is no model."""
-    if not any(what == _PAGE[0] for what, _ in _BY_STAGE.get(node.stage.name, ())):
+    typed = _VERSION_PAGE.get(node.stage.name)
+    if typed is None:
         return None
     subject, digits = node.asset.rpartition("/")[0], version.removeprefix("sha256:")[:12]
-    return dg.MetadataValue.md(f"`orchestrai model page {subject}@{digits} --out {subject.replace('/', '-')}-{digits}.html`")
+    return dg.MetadataValue.md(
+        f"`{typed.format(version=f'{subject}@{digits}', file=subject.replace('/', '-'), digits=digits)}`"
+    )
