@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import random
 import shutil
 import signal
@@ -22,6 +23,7 @@ from orchestrai.backup.wal.log_position import followed, log_position, log_sourc
 from orchestrai.backup.wal.log_retention import needless, trim_log
 from orchestrai.backup.wal.receiver.receive import Receiver
 from orchestrai.backup.wal.recovery.recovery_plan import Target, reaches
+from orchestrai.backup.wal.recovery.scratch_server import end_with_parent
 from orchestrai.backup.wal.server import ServerFacts
 from orchestrai.cli.app import app
 from orchestrai.errors import ConfigError, IntegrityError, RestoreError, StorageError, TransientStorageError
@@ -397,6 +399,20 @@ def test_a_restore_that_is_killed_leaves_nothing_at_its_place_and_can_be_repeate
     until(lambda: not lingering(crm.scratch))
     assert invoke(*words)[0] == 0
     assert [path.name for path in crm.scratch.iterdir()] == ["again"]
+
+
+def test_a_server_whose_starter_was_killed_before_it_was_bound_does_not_begin() -> None:
+    bound = end_with_parent()
+    assert bound is not None
+    starter = os.fork()
+    if starter == 0:
+        # what it begins has another parent than the one that is meant, as where that one is gone
+        begun = os.fork()
+        if begun == 0:
+            bound()
+            os._exit(7)
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(begun, 0)[1]))
+    assert os.waitstatus_to_exitcode(os.waitpid(starter, 0)[1]) == 1
 
 
 def test_a_full_disk_of_the_receiver_is_told_and_loses_nothing(crm: Followed, monkeypatch: pytest.MonkeyPatch) -> None:

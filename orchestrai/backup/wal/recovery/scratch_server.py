@@ -118,7 +118,7 @@ def recovered(
                 cwd=data,
                 env={"LC_ALL": "C", "PATH": os.environ.get("PATH", "/usr/bin:/bin"), "TZ": "UTC"},
                 start_new_session=True,
-                preexec_fn=_end_with_parent(),
+                preexec_fn=end_with_parent(),
                 **who.options,
             )
         try:
@@ -136,15 +136,22 @@ def recovered(
                     process.wait()
 
 
-def _end_with_parent() -> Callable[[], object] | None:
+def end_with_parent() -> Callable[[], object] | None:
     """Has the server stop where whoever started it is killed, as far as the system can."""
     if not sys.platform.startswith("linux"):
         return None
     import ctypes
 
     # loaded before the fork: after it only what needs no lock may run
-    call = ctypes.CDLL(None).prctl
-    return lambda: call(_PARENT_DEATH_SIGNAL, int(signal.SIGQUIT))
+    call, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def bound() -> None:
+        call(_PARENT_DEATH_SIGNAL, int(signal.SIGQUIT))
+        if os.getppid() != parent:
+            # it was killed before the line above: no signal will come any more
+            os._exit(1)
+
+    return bound
 
 
 def _await(process: "subprocess.Popen[bytes]", reference: str, log: Path) -> None:
