@@ -1,6 +1,6 @@
 """Managed backups, restore tests and Spark runs with each request judged by the policy of the role that it is the work of."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrai.backup.managed.aws_backup import AwsBackup, BackupTarget, backup_waiting
+from orchestrai.backup.managed.aws_resources import Restored, problem_of, remove
 from orchestrai.backup.managed.recovery_points import copy_point, make_point, try_point
 from orchestrai.errors import AccessRefused
 from orchestrai.features.jobs.emr import EmrFile
@@ -15,7 +16,8 @@ from orchestrai.features.jobs.serverless_runs import WatchedRuns
 from orchestrai.storage.cloud.job_wait import Clock
 from orchestrai_tests.clouds.aws_server import AwsServer, aws_server
 from orchestrai_tests.clouds.emr_serverless import APPLICATION, play
-from orchestrai_tests.deploy.judged import judged
+from orchestrai_tests.deploy.judged import judged, refusals
+from orchestrai_tests.deploy.service_actions import action_of
 from orchestrai_tests.deploy.test_service_policies import GIVEN, SOURCES
 from orchestrai_tests.servers.aws_backup import Service
 
@@ -96,3 +98,72 @@ def test_a_launcher_s_policy_runs_and_cancels_jobs_of_its_application_and_lends_
         watched.start_job_run(**{**asked, "name": "t2", "clientToken": "t2", "executionRoleArn": f"{GIVEN['role']}-else"})
     with pytest.raises(AccessRefused, match="emr-serverless:GetApplication"):
         watched.get_application(applicationId="00other")
+
+
+# what each service says of a restored resource that is ready, and protected as its source was
+READY: dict[str, dict[str, Any]] = {
+    "describe_db_instances": {"DBInstances": [{"DBInstanceStatus": "available", "DeletionProtection": True}]},
+    "describe_db_clusters": {
+        "DBClusters": [
+            {
+                "Status": "available",
+                "DeletionProtection": True,
+                "DBClusterMembers": [{"DBInstanceIdentifier": "restored-shop-1"}],
+            }
+        ]
+    },
+    "describe_table": {"Table": {"TableStatus": "ACTIVE", "DeletionProtectionEnabled": True}},
+    "describe_file_systems": {"FileSystems": [{"LifeCycleState": "available"}]},
+}
+
+
+class Client:
+    """A client of any service that refuses what a restore test's role may not do, and notes what it did."""
+
+    def __init__(self, done: list[str]) -> None:
+        self._done = done
+
+    def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
+        from botocore.exceptions import ClientError
+
+        def call(**given: Any) -> dict[str, Any]:
+            service, _, name = str(action_of(operation)).partition(":")
+            if refusals("restore_tester", service, name, given, GIVEN["region"]):
+                raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "not authorized"}}, name)
+            self._done.append(name)
+            return READY.get(operation, {})
+
+        return call
+
+
+@pytest.mark.parametrize(
+    ("kind", "calls"),
+    [
+        ("rds:{here}:db:restored-shop", "DescribeDBInstances DescribeDBInstances ModifyDBInstance DeleteDBInstance"),
+        (
+            "rds:{here}:cluster:restored-shop",
+            "DescribeDBClusters DescribeDBClusters ModifyDBCluster DeleteDBInstance DeleteDBCluster",
+        ),
+        ("dynamodb:{here}:table/restored-orders", "DescribeTable DescribeTable UpdateTable DeleteTable"),
+        ("elasticfilesystem:{here}:file-system/fs-1", "DescribeFileSystems"),
+    ],
+)
+def test_what_was_restored_is_looked_at_and_removed_save_for_a_file_system_which_is_left_and_told(
+    kind: str, calls: str
+) -> None:
+    done: list[str] = []
+    restored = Restored("arn:aws:" + kind.format(here=f"{GIVEN['region']}:{GIVEN['account']}"), lambda _: Client(done))
+    assert problem_of(restored) is None
+    left = remove(restored, SOURCES[1])
+    assert done == calls.split()
+    assert (
+        (f"expected to delete {restored.arn}, found" in left and "AccessDenied" in left)
+        if "file-system" in kind
+        else left == ""
+    )
+
+
+def test_a_live_database_is_not_removed_by_a_restore_test_s_role() -> None:
+    done: list[str] = []
+    live = Restored(SOURCES[0].replace("restored-by-name-alone", "shop"), lambda _: Client(done))
+    assert "AccessDenied" in str(problem_of(live)) and "AccessDenied" in remove(live, SOURCES[1]) and done == []
