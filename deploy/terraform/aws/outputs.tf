@@ -13,7 +13,7 @@ output "arrivals_queue" {
 }
 
 output "role_arns" {
-  value = { for name, role in aws_iam_role.role : name => role.arn }
+  value = { for name, role in merge(aws_iam_role.role, aws_iam_role.service) : name => role.arn }
 }
 
 output "image_repository" {

@@ -38,3 +38,45 @@ variable "oidc_issuer" {
   type        = string
   description = "Its issuer without https://."
 }
+
+variable "sagemaker" {
+  type        = object({ names = string, output = string, role_arn = string })
+  default     = null
+  description = "Training, registry and serving: what the names of models, groups and endpoints begin with, BUCKET/FOLDER of `output`, and the role that jobs run as."
+  validation {
+    condition     = var.sagemaker == null || can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:role/[^*?]+$", var.sagemaker.role_arn))
+    error_message = "role_arn: the ARN of one role, without a pattern."
+  }
+  validation {
+    condition     = var.sagemaker == null || (can(regex("^[a-z0-9][a-z0-9-]{1,29}$", var.sagemaker.names)) && can(regex("^[^/*]+/[^*]*[^/*]$", var.sagemaker.output)))
+    error_message = "names: 2 to 30 of lower case, digits and dashes. output: a bucket and a folder, without s3:// and without a slash at the end."
+  }
+}
+
+variable "managed_backup" {
+  type        = object({ vault = string, restored = string, sources = list(string), role_arn = string, copy_to = optional(string) })
+  default     = null
+  description = "AWS Backup: its vault, what the names of restored resources begin with, the ARNs of what is backed up, the role of the service, the ARN of the vault that copies go to."
+  validation {
+    condition     = var.managed_backup == null || can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:role/[^*?]+$", var.managed_backup.role_arn))
+    error_message = "role_arn: the ARN of one role, without a pattern."
+  }
+  validation {
+    condition     = var.managed_backup == null || (can(regex("^[a-z][a-z0-9-]{5,40}$", var.managed_backup.restored)) && can(regex("^[A-Za-z0-9_-]{2,50}$", var.managed_backup.vault)) && try(length(var.managed_backup.sources) > 0, false))
+    error_message = "restored: 6 to 41 of lower case, digits and dashes, for whatever has such a name may be deleted. vault: its name. sources: one at least."
+  }
+}
+
+variable "emr_serverless" {
+  type        = object({ application_id = string, exchange = string, role_arn = string })
+  default     = null
+  description = "Spark: the application, BUCKET/FOLDER of the exchange and its messages, and the role that runs have."
+  validation {
+    condition     = var.emr_serverless == null || can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:role/[^*?]+$", var.emr_serverless.role_arn))
+    error_message = "role_arn: the ARN of one role, without a pattern."
+  }
+  validation {
+    condition     = var.emr_serverless == null || (can(regex("^[0-9a-z]+$", var.emr_serverless.application_id)) && can(regex("^[^/*]+/[^*]*[^/*]$", var.emr_serverless.exchange)))
+    error_message = "exchange: a bucket and a folder, without s3:// and without a slash at the end."
+  }
+}
