@@ -81,7 +81,7 @@ def checks(runtime: Runtime, node: AssetNode[Any], now: datetime) -> Iterator[Co
             node.asset,
             f"the check {check} to pass",
             messages[partition] or f"it failed for {partition}",
-            "orchestrai report",
+            f"orchestrai model trace {node.asset}",
             cause=check,
             members=tuple(sorted(messages)),
         )
