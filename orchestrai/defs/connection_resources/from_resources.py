@@ -58,9 +58,11 @@ def adopt_resources(declared: ConnectionSet, resources: Mapping[str, object]) ->
 def _forget() -> None:
     """What was given to whom the connection was before."""
     from orchestrai.storage.cloud.access.aws_access import forget_roles
+    from orchestrai.storage.cloud.access.caller import forget_callers
     from orchestrai.storage.cloud.rest import token_of
 
     forget_roles()
+    forget_callers()
     token_of.cache_clear()
 
 
