@@ -117,7 +117,7 @@ def _of_azure(resource: Any) -> _Standing:
 
         return DefaultAzureCredential(**credential.kwargs)
 
-    return _Standing(fields, Provider(azure=default))
+    return _Standing(fields, Provider(azure=default, everywhere=not credential.kwargs))
 
 
 def _of_google(resource: Any) -> _Standing:
