@@ -69,6 +69,6 @@ def require_sendable(connections: ConnectionSet) -> None:
     if here:
         raise ConfigError(
             f"expected credentials that Spark's workers find too, found {', '.join(here)} with a resource of Dagster that holds them: "
-            "declare the identity in the project file by reference (access_key: {id: env://..., secret: env://...}) or by role, or give the "
-            "resource a profile_name; or unset ORCHESTRAI_ENGINE and ORCHESTRAI_SPARK_THRESHOLD_BYTES"
+            "declare the identity in the project file by reference (access_key: {id: env://..., secret: env://...}) or by role, or give "
+            "the resource a profile_name; or unset ORCHESTRAI_ENGINE and ORCHESTRAI_SPARK_THRESHOLD_BYTES"
         )
