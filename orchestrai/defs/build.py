@@ -26,6 +26,7 @@ from orchestrai.defs.sensors.landing_sensors import build_sensors
 from orchestrai.defs.sensors.log_sensors import build_log_sensors
 from orchestrai.defs.sensors.recall_sensors import build_recall_sensors
 from orchestrai.defs.spark.spark_transport import spark_resources
+from orchestrai.pipeline.engines import executors_chosen
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.project.in_force import connections
 
@@ -45,7 +46,7 @@ def build_definitions(
 
 
 def _build(runtime: Runtime, resources: Mapping[str, object], executor: bool) -> dg.Definitions:
-    offered = _connection_resources(resources)
+    offered = _connection_resources(resources, executors_chosen(runtime.settings))
     project = runtime.project
     nodes = list(project.nodes.values())
     broken = build_broken_pipelines(project.left_out)
@@ -80,7 +81,8 @@ def _build(runtime: Runtime, resources: Mapping[str, object], executor: bool) ->
     )
 
 
-def _connection_resources(resources: Mapping[str, object]) -> dict[str, Any]:
+def _connection_resources(resources: Mapping[str, object], sent: bool) -> dict[str, Any]:
+    """What connections offer, once the resources stand in their place; with `sent` each must be one that workers can call by too."""
     declared = connections()
     if not declared.by_name:
         return {}
@@ -89,4 +91,8 @@ def _connection_resources(resources: Mapping[str, object]) -> dict[str, Any]:
     from orchestrai.defs.connection_resources.from_resources import adopt_resources
 
     adopt_resources(declared, resources)
+    if sent:
+        from orchestrai.storage.cloud.access.own_secrets import require_sendable
+
+        require_sendable(connections())
     return dict(connection_resources(declared))

@@ -15,6 +15,7 @@ from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.models.estimators.artifact import GOLDEN_ROWS, Scorer, load_dataset
 from orchestrai.models.metrics.metric import Measures, document_measures
 from orchestrai.models.promotion_rule import METRICS_FILE, PromotionDecision, decide_promotion
+from orchestrai.models.registry.rolled_back import rolled_back_twin, told
 from orchestrai.models.registry.versions import serving_champion
 from orchestrai.models.rows import WHOLE
 from orchestrai.models.spec import ModelSpec
@@ -34,8 +35,9 @@ def promote(
     """Make the candidate the champion `asset` when its own, current evaluation allows it.
 
     The champion holds the candidate's very files, so the two versions are equal. A refusal is reported as a refused outcome
-    with the verdict `promotion`; the candidate stays registered and the champion keeps serving. Golden rows are scored again
-    first. Atomic; promoting what already serves changes nothing. The receipt carries what is `noted`.
+    with the verdict `promotion`; the candidate stays registered and the champion keeps serving. So is one that was rolled back, or
+    has the very model of one that was: a person brings it back. Golden rows are scored again first. Atomic; promoting what already
+    serves changes nothing. The receipt carries what is `noted`.
     """
     with Meter() as meter:
         session = ledger.session(asset, PRODUCER)
@@ -55,7 +57,12 @@ def promote(
         )
         parameters = {"promote_when": spec.promote_when.model_dump(mode="json", exclude_none=True)}
         current = serving_champion(ledger, asset)
-        verdicts.insert(0, _promoted_by(current, inputs, parameters) or _earned(current, chosen, decision))
+        verdicts.insert(
+            0,
+            _promoted_by(current, inputs, parameters)
+            or _taken_back(ledger, asset, current, chosen, decision)
+            or _earned(current, chosen, decision),
+        )
         for entry in chosen.files(WHOLE).files:
             session.add_entry(WHOLE, entry)
         return session.commit(
@@ -84,6 +91,24 @@ def _promoted_by(current: Dataset | None, inputs: Sequence[InputRef], parameters
     if receipt is None or receipt.inputs != tuple(inputs) or receipt.parameters != parameters:
         return None
     return next((verdict for verdict in receipt.verdicts.get(WHOLE, ()) if verdict.check == "promotion"), None)
+
+
+def _taken_back(
+    ledger: Ledger, champion: str, current: Dataset | None, chosen: Dataset, decision: PromotionDecision
+) -> Verdict | None:
+    """The refusal of a candidate that a person took from serving: the figures that promoted it would do so at each training."""
+    if current is not None and current.version == chosen.version:
+        return None
+    found = rolled_back_twin(ledger, champion, chosen)
+    if found is None:
+        return None
+    version, by = found
+    alike = "" if version == chosen.version else f" has the very model of {_short(version)}, which"
+    message = (
+        f"{_short(chosen.version)}{alike} was {told(by)}; a person brings it back: orchestrai model rollback "
+        f"{champion.rpartition('/')[0]} --to {_short(version)}"
+    )
+    return Verdict("promotion", False, message, details=decision.as_json())
 
 
 def _earned(current: Dataset | None, chosen: Dataset, decision: PromotionDecision) -> Verdict:

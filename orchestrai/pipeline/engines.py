@@ -108,10 +108,16 @@ def vault_spread(
     The settings choose them as they choose the engine of features: by `engine`, or by a size from which on. A service that only takes jobs
     has no executors for it, and no more has a Connect server.
     """
-    by_size = settings.engine == "auto" and settings.spark_threshold_bytes
-    if settings.spark_url.partition(":")[0] in (*JOBS, "sc") or not (settings.engine == "spark" or by_size):
+    if not executors_chosen(settings):
         return None
+    by_size = settings.engine == "auto"
     return VaultSpread(SparkExecutors(session), store, settings.spark_threshold_bytes if by_size else 0, lake)
+
+
+def executors_chosen(settings: Settings) -> bool:
+    """Whether the settings may have Spark's workers read and write stores, by the connections that they are sent."""
+    chosen = settings.engine == "spark" or (settings.engine == "auto" and settings.spark_threshold_bytes > 0)
+    return chosen and settings.spark_url.partition(":")[0] not in (*JOBS, "sc")
 
 
 def _spark(

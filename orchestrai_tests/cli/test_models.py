@@ -36,6 +36,8 @@ def test_rollback_makes_the_champion_before_serve(shop: Runtime, champions: list
     moved = json.loads(text)
     assert (code, moved["from"], moved["to"]) == (0, champions[1], champions[0])
     assert shop.ledger.open(CHAMPION).version == champions[0]
+    (listed,) = json.loads(command("model", "list", "churn", "--json")[1]).values()
+    assert [found.get("rolled_back", "").endswith(": test") for found in listed] == [True, False]
     assert command("model", "rollback", "churn", "--to", champions[1][7:19])[0] == 0
     assert shop.ledger.open(CHAMPION).version == champions[1]
     with pytest.raises(ModelError):

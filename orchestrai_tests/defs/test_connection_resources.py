@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import pytest
@@ -21,6 +21,7 @@ from orchestrai.pipeline.runtime import Runtime
 from orchestrai.project import in_force
 from orchestrai.settings import load_settings
 from orchestrai.storage.cloud.access import own_secrets
+from orchestrai.storage.spread.spark_executors import SparkExecutors
 from orchestrai.storage.url import open_store
 from orchestrai_tests.servers.azurite import KEY
 from orchestrai_tests.servers.s3 import S3Server
@@ -130,6 +131,34 @@ def test_a_resource_of_another_cloud_or_one_that_is_not_configured_is_told(proje
     project.write_text("connections: {there: {cloud: aws}}\n")
     with pytest.raises(ConfigError, match="NOT_SET"):
         definitions({"there": S3Resource(region_name=dg.EnvVar("NOT_SET"))})
+
+
+@pytest.mark.parametrize("variable", ["ORCHESTRAI_ENGINE=spark", "ORCHESTRAI_SPARK_THRESHOLD_BYTES=1"])
+def test_a_resource_that_holds_its_keys_is_refused_where_sparks_workers_would_call_by_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    project.write_text("connections: {acme: {cloud: aws, region: us-east-1}}\n")
+    own = S3Resource(region_name="us-east-1", aws_access_key_id="testkey", aws_secret_access_key="testsecret")
+    definitions({"acme": own})
+    monkeypatch.setenv(*variable.split("="))
+    with pytest.raises(ConfigError, match=r"acme.*by reference .* or by role") as told:
+        definitions({"acme": own})
+    assert "testsecret" not in str(told.value)
+    # whoever sends work is stopped before a session is opened
+    with pytest.raises(ConfigError, match="Spark's workers"):
+        SparkExecutors(lambda: pytest.fail("opened")).answers(cast("Any", None), ["task"])
+    # a service that takes jobs reads the exchange as itself
+    monkeypatch.setenv("ORCHESTRAI_SPARK_URL", "subprocess:")
+    definitions({"acme": own})
+
+
+def test_a_resource_that_names_a_profile_goes_along_to_sparks_workers(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write_text("connections: {acme: {cloud: aws, region: us-east-1}}\n")
+    monkeypatch.setenv("ORCHESTRAI_ENGINE", "spark")
+    assert definitions({"acme": S3Resource(region_name="us-east-1", profile_name="acme")}).resources
+    assert "profile" in in_force.connections().text()
 
 
 @pytest.mark.thorough("the resources beside it, which are made when an asset asks")

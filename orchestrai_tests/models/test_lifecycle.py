@@ -11,11 +11,13 @@ import pytest
 
 from orchestrai.errors import ConfigError, ModelError
 from orchestrai.features.views.moment_partitions import PointInTime
+from orchestrai.ledger.heads import Head
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
 from orchestrai.models.estimators.artifact import load_model
 from orchestrai.models.inference import predict
 from orchestrai.models.ports import LearnedView
+from orchestrai.models.registry.rolled_back import left_by_rollback
 from orchestrai.models.registry.versions import resolve, rollback, versions
 from orchestrai.models.training import train
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, EVALUATION, TRAINING_SET, customers, publish, spec
@@ -153,6 +155,54 @@ def test_rollback_serves_the_earlier_champion_and_can_be_undone(ledger: Ledger, 
     head = ledger.head(CHAMPION)
     assert head and (head.action, head.reason) == ("rollback", "complaints")
     assert rollback(ledger, CHAMPION, to=str(second)[7:17]).version == second
+
+
+def test_what_was_rolled_back_is_promoted_by_no_training_and_comes_back_by_a_person(ledger: Ledger, run: Run) -> None:
+    first = run(spec(), customers())[0].version
+    second = str(run(spec(), customers(seed=2))[0].version)
+    rollback(ledger, CHAMPION, reason="complaints")
+    promoted = run(spec())[2]
+    said = promoted.refused[0].verdicts[0].message
+    assert "complaints" in said and f"orchestrai model rollback churn/churn --to {second[7:19]}" in said
+    assert load_model(ledger, CHAMPION).version == first
+    # of other bytes of the same rows the very same model is learned
+    again = run(spec(), customers(seed=2).replace_schema_metadata({"exported": "anew"}))
+    assert again[0].version != second and again[2].refused and second[7:19] in again[2].refused[0].verdicts[0].message
+    listed = {v.version: v for v in versions(ledger, candidate=CANDIDATE, champion=CHAMPION)}
+    assert listed[second].rolled_back.endswith(": complaints") and listed[str(first)].rolled_back == ""
+    assert "rolled_back" in listed[second].as_json() and "rolled_back" not in listed[str(first)].as_json()
+    # another model is judged by itself
+    third = run(spec(), customers(seed=3))
+    assert not third[2].refused and load_model(ledger, CHAMPION).version == third[0].version
+    rollback(ledger, CHAMPION, to=second)
+    assert load_model(ledger, CHAMPION).version == second and not run(spec(), customers(seed=2))[2].refused
+    listed = {v.version: v for v in versions(ledger, candidate=CANDIDATE, champion=CHAMPION)}
+    assert listed[second].rolled_back == "" and listed[str(third[0].version)].rolled_back
+
+
+def test_a_rollback_that_is_undone_leaves_no_version_rolled_back() -> None:
+    def left(*moves: str) -> set[str]:
+        log = [
+            Head(
+                CHAMPION,
+                seq,
+                move[-1],
+                "",
+                "",
+                "",
+                "2026-01-01",
+                ("all",),
+                action="rollback" if move[0] == "<" else "publish",
+            )
+            for seq, move in enumerate(moves, 1)
+        ]
+        return set(left_by_rollback(log[::-1]))
+
+    assert left("1", "2") == left("1", "2", "<1", "<2") == set()
+    assert left("1", "2", "<1") == left("1", "2", "<1", "3") == {"2"}
+    assert left("1", "2", "3", "<2", "<1") == {"2", "3"}
+    # brought back in the place of one that was promoted meanwhile
+    assert left("1", "2", "<1", "3", "<2") == {"3"}
 
 
 def test_rollback_without_an_earlier_champion_changes_nothing(ledger: Ledger, run: Run) -> None:

@@ -294,7 +294,7 @@ class Counted:
     """A store that counts what is read of it."""
 
     def __init__(self, store: Store) -> None:
-        self.store, self.reads = store, 0
+        self.store, self.reads, self.looks = store, 0, 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.store, name)
@@ -302,6 +302,39 @@ class Counted:
     def read(self, key: str, **how: Any) -> bytes:
         self.reads += 1
         return self.store.read(key, **how)
+
+    def head(self, key: str, **how: Any) -> Any:
+        self.looks += 1
+        return self.store.head(key, **how)
+
+    def list(self, prefix: str = "", **how: Any) -> Any:
+        self.looks += 1
+        return self.store.list(prefix, **how)
+
+
+def test_a_second_look_at_folders_reads_one_entry_a_log_and_looks_up_no_other(tmp_path: Path) -> None:
+    from orchestrai.ledger.signing import load_or_create_signer
+    from orchestrai.provenance.verify.trail_check import check_trail
+    from orchestrai.storage.local import LocalStore
+
+    signer = load_or_create_signer(tmp_path / "keys")
+    ledger = Ledger(LocalStore(tmp_path / "lake"), signer, signer.keyring())
+    for asset in (RAW, "churn/clicks/raw_events", f"{RAW}/under"):
+        publish(ledger, asset)
+    store = Counted(ledger.lake)
+    look = partial(check_trail, cast(Store, store), ledger.keyring, tmp_path / "seen", ledger.signer)
+    assert (look().read, look().logs) == (3, 3)
+    store.reads = store.looks = 0
+    assert look().ok and (store.reads, store.looks) == (3, 0)
+    publish(ledger, day="2026-01-02")
+    publish(ledger, "churn/new/raw_events")
+    assert (look().read, look().logs) == (2, 4)
+    ledger.lake.write("heads/churn/strange/raw_events/first.json", b"{}")
+    assert "churn/strange/raw_events" in look().problems[0], "a log of other names alone is none that nobody sees"
+    ledger.lake.delete("heads/churn/strange/raw_events/first.json")
+    # far behind a gap, where a few names more would not be enough
+    ledger.lake.write(f"heads/{RAW}/{900:012d}.json", b"{}")
+    assert "behind a gap" in look().problems[0]
 
 
 def test_a_second_look_costs_what_is_new_and_believes_its_own_key_alone(ledger: Ledger, tmp_path: Path) -> None:

@@ -10,7 +10,10 @@ import pytest
 
 from orchestrai.errors import AccessRefused, ConfigError, StorageError, TransientStorageError
 from orchestrai.ledger.signing import Signer, load_or_create_signer
+from orchestrai.storage.cloud.access import caller
 from orchestrai.storage.cloud.access.aws_access import forget_roles
+from orchestrai.storage.cloud.access.caller import forget_callers
+from orchestrai.storage.cloud.aws import aws_client
 from orchestrai.storage.url import open_store
 from orchestrai.vault.replica.replicate import replicate
 from orchestrai.vault.vault import Vault
@@ -125,6 +128,42 @@ def test_a_role_that_is_not_given_is_told_as_that_and_not_as_the_stores_refusal(
     with pytest.raises(AccessRefused, match=f"to assume {role}"):
         open_store("s3://bucket/x").read("k")
     assert {status for _, _, status in here.seen} == {403}
+
+
+@pytest.mark.emulator
+def test_the_declared_account_is_asked_for_once_a_process_before_anything_is_done(
+    project: Write, moto: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_callers()
+    monkeypatch.setenv("IRELAND_ID", moto.access_key)
+    monkeypatch.setenv("IRELAND_SECRET", moto.secret_key)
+    bucket, asked = moto.bucket(), []
+    ask = caller._aws
+
+    def counted(connection: Any) -> caller.Caller:
+        asked.append(connection.account)
+        return ask(connection)
+
+    monkeypatch.setattr(caller, "_aws", counted)
+
+    def declare(account: str) -> None:
+        project(
+            f"connections: {{here: {{cloud: aws, region: us-east-1, endpoint: '{moto.endpoint}', account: '{account}', default: true, "
+            f"identity: {keys('IRELAND')}}}}}\n"
+        )
+
+    declare("210987654321")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"account 210987654321, found .*123456789012"):
+            open_store(f"s3://{bucket}/x").write("k", b"v", create=True)
+    with pytest.raises(ConfigError, match="account 210987654321"):
+        aws_client("sqs", region="us-east-1")
+    assert len(asked) == 3, "what was refused is asked again"
+    declare("123456789012")
+    for _ in range(2):
+        open_store(f"s3://{bucket}/x").write("k", b"v")
+    aws_client("sqs", region="us-east-1")
+    assert asked[3:] == ["123456789012"]
 
 
 @pytest.mark.emulator

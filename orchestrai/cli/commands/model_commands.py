@@ -44,7 +44,7 @@ def list_models(
         (
             model,
             v.version[7:19],
-            v.withdrawn or ", ".join(v.aliases) or "-",
+            v.withdrawn or "; ".join(part for part in (", ".join(v.aliases), v.rolled_back) if part) or "-",
             v.registered[:19],
             v.promoted[:19] or "never",
             v.times_serving,
@@ -65,7 +65,8 @@ def rollback(
 ) -> None:
     """Make an earlier champion serve again; its receipts are checked and its golden rows scored first.
 
-    One more entry of the signed log, so it can itself be rolled back. Data stays as it is: see `orchestrai rollback`.
+    One more entry of the signed log, so it can itself be rolled back. The version that it moves away from is promoted by no training
+    after it: --to brings it back. Data stays as it is: see `orchestrai rollback`.
 
     Example: orchestrai model rollback churn --reason "bad scores in the north"
     """

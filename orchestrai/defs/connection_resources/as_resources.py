@@ -43,7 +43,9 @@ def _parameters(one: Connection) -> object:
 def _boto(one: Connection, service: str) -> dict[str, Any]:
     """What dagster-aws takes; the credentials of a role are good for an hour, which is longer than a step should hold a client."""
     from orchestrai.storage.cloud.access.aws_access import aws_session_of
+    from orchestrai.storage.cloud.access.caller import require_declared_account
 
+    require_declared_account(one)
     given: dict[str, Any] = {
         "region_name": one.region,
         "endpoint_url": one.endpoint_of(service),

@@ -58,9 +58,11 @@ def adopt_resources(declared: ConnectionSet, resources: Mapping[str, object]) ->
 def _forget() -> None:
     """What was given to whom the connection was before."""
     from orchestrai.storage.cloud.access.aws_access import forget_roles
+    from orchestrai.storage.cloud.access.caller import forget_callers
     from orchestrai.storage.cloud.rest import token_of
 
     forget_roles()
+    forget_callers()
     token_of.cache_clear()
 
 
@@ -115,7 +117,7 @@ def _of_azure(resource: Any) -> _Standing:
 
         return DefaultAzureCredential(**credential.kwargs)
 
-    return _Standing(fields, Provider(azure=default))
+    return _Standing(fields, Provider(azure=default, everywhere=not credential.kwargs))
 
 
 def _of_google(resource: Any) -> _Standing:

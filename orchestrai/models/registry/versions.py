@@ -13,6 +13,7 @@ from orchestrai.ledger.heads import Head
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
+from orchestrai.models.registry.rolled_back import left_by_rollback, told
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class ModelVersion:
     """One version of a model; `aliases` may hold "candidate" and "champion", `times_serving` counts its promotions.
 
     `withdrawn` says when and why it was recalled, "" for one that was not; such a version has no aliases, as it never serves again.
+    `rolled_back` says when and why a person took it from serving: it is promoted by no training, and comes back by `model rollback --to`.
     """
 
     version: str
@@ -28,12 +30,14 @@ class ModelVersion:
     promoted: str = ""
     times_serving: int = 0
     withdrawn: str = ""
+    rolled_back: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """For `--json`, and in backups of the registry: `withdrawn` only where it was."""
+        """For `--json`, and in backups of the registry: `withdrawn` and `rolled_back` only where it was."""
         body = {**self.__dict__, "aliases": list(self.aliases)}
-        if not self.withdrawn:
-            del body["withdrawn"]
+        for name in ("withdrawn", "rolled_back"):
+            if not body[name]:
+                del body[name]
         return body
 
 
@@ -45,7 +49,7 @@ def versions(ledger: Ledger, *, candidate: str, champion: str) -> list[ModelVers
     for head in reversed([*served, *trained]):
         if head.version not in first or head.time < first[head.version].time:
             first[head.version] = head
-    withdrawn = _withdrawn(ledger, [*served, *trained])
+    withdrawn, left = _withdrawn(ledger, [*served, *trained]), left_by_rollback(served)
     return [
         ModelVersion(
             version=version,
@@ -58,6 +62,7 @@ def versions(ledger: Ledger, *, candidate: str, champion: str) -> list[ModelVers
             promoted=next((h.time for h in served if h.version == version), ""),
             times_serving=sum(h.version == version for h in served),
             withdrawn=withdrawn.get(version, ""),
+            rolled_back=told(left[version]) if version in left else "",
         )
         for version, head in sorted(first.items(), key=lambda pair: pair[1].time, reverse=True)
     ]

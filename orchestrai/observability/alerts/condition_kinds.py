@@ -34,6 +34,7 @@ _ALL = (
     ConditionKind("champion_old", "a champion is older than declared", "warning"),
     ConditionKind("promotion_refused", "a candidate was not promoted", "warning"),
     ConditionKind("over_budget", "a pipeline costs what was declared as the most", "warning"),
+    ConditionKind("cost_unrecorded", "what runs cost could not be recorded", "warning"),
     ConditionKind("check_failed", "a check failed", "warning"),
     ConditionKind("vault_finding", "the vault has a finding", "critical"),
     ConditionKind("left_out", "a pipeline is left out"),

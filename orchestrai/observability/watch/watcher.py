@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrai.errors import OrchestraiError, StorageError, TransientStorageError
 from orchestrai.observability.alerts.condition import Condition, Sight
-from orchestrai.observability.watch.cost_watch import over_budget
+from orchestrai.observability.watch.cost_watch import over_budget, unrecorded
 from orchestrai.observability.watch.dataset_watch import dead_letters, silence, unprotected
 from orchestrai.observability.watch.house_watch import (
     checks,
@@ -95,6 +95,7 @@ def _looks_at(runtime: Runtime, refused: frozenset[str]) -> Iterator[tuple[str, 
                 yield node.asset, _of(gates, node)
     yield "vault", vault_findings
     yield "pipelines", left_out
+    yield "costs", unrecorded
 
 
 def _of(look: Callable[[Runtime, Any, datetime], Iterable[Condition]], subject: object) -> Look:

@@ -20,12 +20,11 @@ from orchestrai.ledger.costs.run_meter import RunMeter, metering
 from orchestrai.ledger.costs.usage import JobUsage
 from orchestrai.ledger.log import Log
 from orchestrai.ledger.report import StageReport
+from orchestrai.pipeline.costs.owed_costs import MOST_OWED, Owed, OwedCosts
 from orchestrai.settings import Settings
 from orchestrai.stage.stage import AssetNode
 
 FILE = "prices.yaml"
-# records of runs that a store did not answer, kept until it does
-MOST_OWED = 100
 
 
 def prices_file(settings: Settings) -> Path | None:
@@ -47,6 +46,7 @@ class CostBook:
         self._clock = clock
         self._quiet = Quiet()
         self._owed: list[CostRecord] = []
+        self._kept = OwedCosts(settings.home)
 
     @cached_property
     def prices(self) -> PriceTable:
@@ -102,7 +102,7 @@ class CostBook:
         )
 
     def _keep(self, record: CostRecord, outage: bool) -> str:
-        """Put a record, or count it as quiet; returns what went wrong. A store that does not answer gets it with the next."""
+        """Put a record, or count it as quiet; returns what went wrong. What a store did not take comes with the next."""
         if record.outcome == "nothing" and not record.usage.jobs:
             quiet, usage = self._quiet, record.usage
             wall, cpu = quiet.wall_seconds + usage.wall_seconds, quiet.cpu_seconds + usage.all_cpu_seconds
@@ -110,19 +110,30 @@ class CostBook:
             return ""
         self._quiet = Quiet()
         self._owed = [*self._owed, record][-MOST_OWED:]
-        if outage:
-            return "the store did not answer: the record of its cost is owed"
-        try:
-            ledger = self._ledger()
-            while self._owed:
-                first = self._owed[0]
+        problem = "the store did not answer: the record of its cost is owed" if outage else self._bring()
+        for owed in self._owed if problem else ():
+            # this process may end before the store answers
+            self._kept.put(Owed(owed, problem))
+        return problem
+
+    def _bring(self) -> str:
+        """Write what is owed, by this process or another of its home; returns what went wrong first."""
+        problem = ""
+        mine = {record.name for record in self._owed}
+        for record in [*self._owed, *(one.record for one in self._kept.all() if one.record.name not in mine)]:
+            try:
+                ledger = self._ledger()
                 # one whose answer was lost lies there: its name is of this run alone
                 with suppress(ObjectExists):
-                    ledger.lake.write(COSTS.key(first.name), COSTS.sign(ledger.signer, first), create=True)
-                self._owed.pop(0)
-        except OrchestraiError as exc:
-            return f"the cost was not recorded: {exc.message}"
-        return ""
+                    ledger.lake.write(COSTS.key(record.name), COSTS.sign(ledger.signer, record), create=True)
+            except OrchestraiError as exc:
+                return problem or f"the cost was not recorded: {exc.message}"
+            except Exception as exc:  # noqa: BLE001 - what the run published stands, whatever a disk or an SDK says to its record
+                problem = problem or f"the cost was not recorded: {type(exc).__name__}: {exc}"
+                continue
+            self._owed = [owed for owed in self._owed if owed.name != record.name]
+            self._kept.settle(record)
+        return problem
 
 
 def _outcome(meter: RunMeter, report: StageReport | None) -> Outcome:

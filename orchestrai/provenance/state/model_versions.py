@@ -119,7 +119,7 @@ def _version(one: ModelVersion, judged: _Judgement | None, metric: str) -> Versi
     elif "champion" in one.aliases:
         state, reason = "serves", told
     elif one.promoted:
-        state, reason = "served", f"promoted on {one.promoted[:10]}, another serves now"
+        state, reason = "served", one.rolled_back or f"promoted on {one.promoted[:10]}, another serves now"
     elif judged is None:
         state, reason = "not judged", "no evaluation of it yet"
     else:

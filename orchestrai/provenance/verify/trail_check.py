@@ -7,6 +7,7 @@ a full look, and by `orchestrai audit`; whoever has no key of the home looks at 
 """
 
 import os
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -57,6 +58,49 @@ def logs_of(store: Store) -> Iterator[str]:
         after = f"heads/{asset}0"
 
 
+def _local_ends(store: Store) -> dict[str, int]:
+    """The highest number in each log's folder, where entries lie in folders here; nothing of any other store, or where one cannot be read.
+
+    Names alone are read, each once: the first entry of each log would be found by sorting the names of its folder. A log of other names
+    alone has 0.
+    """
+    root = store.local_path("heads")
+    ends: dict[str, int] = {}
+    folders = [""] if root is not None else []
+    while folders:
+        folder = folders.pop()
+        try:
+            names = os.listdir(f"{root}/{folder}")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            return {}  # a listing of the store says what is the matter
+        numbers = [name[:12] for name in names if name[12:] == ".json"]
+        if not "".join(numbers).isdecimal():
+            numbers = [number for number in numbers if number.isdecimal()]
+        strange: list[str] = []
+        if len(numbers) < len(names):
+            entries = {f"{number}.json" for number in numbers}
+            strange = [name for name in names if name not in entries]
+        below = [name for name in strange if _is_folder(f"{root}/{folder}{name}")]
+        folders += [f"{folder}{name}/" for name in below]
+        if folder and (numbers or len(below) < len(strange)):
+            ends[folder[:-1]] = int(max(numbers, default="0"))
+    return ends
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def remember(folder: Path, store: Store, signer: Signer, ends: Mapping[str, tuple[int, str]]) -> None:
+    """Note by hand that the logs of a store were found sound up to these entries."""
+    _Seen(folder, store.url, signer).save(ends)
+
+
 def check_trail(
     store: Store, keyring: Keyring, folder: Path, signer: Signer | None = None, *, full: bool = False
 ) -> TrailReport:
@@ -66,10 +110,13 @@ def check_trail(
     before = seen.load()
     known: dict[str, tuple[int, str]] = {}
     problems, read = [], 0
-    assets = {*logs_of(store), *before}
+    there = _local_ends(store)
+    assets = {*(there or logs_of(store)), *before}
     for asset in sorted(assets):
         try:
-            last, digest, new = _check(store, keyring, asset, before.get(asset, (0, "")), full=full)
+            last, digest, new = _check(
+                store, keyring, asset, before.get(asset, (0, "")), full=full, highest=there.get(asset)
+            )
         except (IntegrityError, ObjectNotFound) as exc:
             problems.append(f"{asset}: {exc.message}")
             continue
@@ -81,15 +128,24 @@ def check_trail(
 
 
 def _check(
-    store: Store, keyring: Keyring, asset: str, before: tuple[int, str], *, full: bool = False
+    store: Store, keyring: Keyring, asset: str, before: tuple[int, str], *, full: bool = False, highest: int | None = None
 ) -> tuple[int, str, int]:
-    """The last entry of a log with its digest, and how many were read: from where a look ended before, or all of them."""
+    """The last entry of a log with its digest, and how many were read: from where a look ended before, or all of them.
+
+    Where `highest` says that no name is behind the one that was verified before, no other is looked up.
+    """
     number, digest = before
     if number:
-        if not has_head(store, asset, number):
-            raise IntegrityError(f"expected entry {number}, which was verified before, found the log cut off before it")
-        if _digest(store, asset, number) != digest:
+        try:
+            found = _digest(store, asset, number)
+        except ObjectNotFound as exc:
+            raise IntegrityError(
+                f"expected entry {number}, which was verified before, found the log cut off before it"
+            ) from exc
+        if found != digest:
             raise IntegrityError(f"expected entry {number} as it was when it was verified, found it changed")
+        if highest == number and not full:
+            return number, digest, 0
     if full:
         # what was there is there; all before it is read again
         number, digest = 0, ""
@@ -105,7 +161,7 @@ def _check(
         if head.previous != previous:
             raise IntegrityError(f"expected entry {seq} to follow {previous[:12] or 'nothing'}, found {head.previous[:12]}")
         digest = head.digest
-    if _goes_on(store, asset, last, known=bool(number) and last == number):
+    if (highest or 0) > last or _goes_on(store, asset, last, known=bool(number) and last == number):
         raise IntegrityError(f"expected nothing after entry {last}, found more behind a gap")
     return last, digest, last - number
 

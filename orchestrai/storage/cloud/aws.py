@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrai.errors import ConfigError
+from orchestrai.project.connection_spec import Connection
 from orchestrai.project.in_force import connection_for, service_connection
 from orchestrai.storage.cloud.access.aws_access import Keys, aws_session_of
 from orchestrai.storage.cloud.cloud_errors import Fault, aws_errors
@@ -81,6 +82,9 @@ def aws_client(
         options = StoreOptions(endpoint_url=endpoint, region=where, connection=declared)
     declared = options.connection
     if declared is not None:
+        # who answers whose account it is cannot be asked that first
+        if service != "sts":
+            _require_account(declared)
         # a variable that leads to an emulator is not meant for what was declared
         settings["ignore_configured_endpoint_urls"] = True
     if options.anonymous:
@@ -127,6 +131,8 @@ class S3Backend(Backend):
         from obstore.store import S3Store
 
         options = self.options
+        if options.connection is not None:
+            _require_account(options.connection)
         settings: dict[str, Any] = {
             "checksum_algorithm": "SHA256",
             "region": options.region or self._session.region_name or "us-east-1",
@@ -175,6 +181,12 @@ class S3Backend(Backend):
                 return provider()
 
         return self.given_by(give)
+
+
+def _require_account(connection: Connection) -> None:
+    from orchestrai.storage.cloud.access.caller import require_declared_account
+
+    require_declared_account(connection)
 
 
 def _keys(options: StoreOptions) -> dict[str, object]:

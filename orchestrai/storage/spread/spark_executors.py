@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrai.errors import MissingExtra, StorageError
 from orchestrai.project.in_force import connections, receive_connections
+from orchestrai.storage.cloud.access.own_secrets import require_sendable
 from orchestrai.storage.spread.executors import Work, answer_of
 
 if TYPE_CHECKING:
@@ -41,13 +42,16 @@ class SparkExecutors:
         return f"spark {self.session.version}"
 
     def answers(self, work: Work, tasks: Sequence[str]) -> list[str]:
-        """As `Executors.answers`."""
+        """As `Executors.answers`; raises ConfigError for a connection whose credentials cannot be sent."""
+        declared = connections()
+        # a worker would call by the chain of its machine, as somebody else
+        require_sendable(declared)
         frame = self._frame([*enumerate(tasks)])
         from py4j.protocol import Py4JError  # type: ignore[import-untyped]
         from pyspark.errors import PySparkException
 
         try:
-            rows = frame.mapInArrow(partial(_answered, work, connections().text()), _SCHEMA).collect()
+            rows = frame.mapInArrow(partial(_answered, work, declared.text()), _SCHEMA).collect()
         except (PySparkException, Py4JError) as exc:
             raise _failed(self.name, exc) from exc
         found = {row["number"]: row["body"] for row in rows}

@@ -14,7 +14,7 @@ from orchestrai.ledger.report import StageReport
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.storage.local import LocalStore
 from orchestrai_tests.features.shop import FEATURES, FIRST, RAW, RESTORED, Shop, sales_of
-from orchestrai_tests.observability.simulated import keep, land, morning
+from orchestrai_tests.observability.simulated import HOUR, keep, land, morning, of_kind
 from orchestrai_tests.pipeline.costs.cost_records import records
 
 
@@ -116,6 +116,35 @@ def test_a_record_that_came_though_its_answer_was_lost_holds_up_no_other(
         assert "orchestrai/cost_problem" in shop.run(RAW, first).measured
     assert "orchestrai/cost_problem" not in shop.run(RAW, second).measured
     assert len(records(shop.runtime)) == 2
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), RuntimeError("an SDK's own")], ids=["disk", "sdk"]
+)
+def test_whatever_a_record_meets_the_run_stands_people_are_told_and_another_process_brings_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    shop = Shop(tmp_path / "shop")
+    morning(shop, 1)
+    first, second = land(shop, 0), land(shop, 1)
+    write = LocalStore.write
+
+    def no_costs(self: LocalStore, key: str, data: object, **more: bool) -> object:
+        if key.startswith("costs/"):
+            raise error
+        return write(self, key, data, **more)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalStore, "write", no_costs)
+        report = shop.run(RAW, first)
+    assert str(error) in str(report.measured["orchestrai/cost_problem"]) and records(shop.runtime) == []
+    assert first in shop.runtime.ledger.open(RAW).partitions
+    in_a_new_process(shop)
+    assert of_kind(shop, "cost_unrecorded") == [], "an outage of minutes is nobody's work"
+    (told,) = of_kind(shop, "cost_unrecorded", shop.now + 2 * HOUR)
+    assert told.subject == RAW and str(error) in told.found and told.severity == "warning"
+    shop.run(RAW, second)
+    assert len(records(shop.runtime)) == 2 and of_kind(shop, "cost_unrecorded", shop.now + 2 * HOUR) == []
 
 
 def test_an_outage_of_the_stage_itself_is_not_asked_once_more_for_its_record(tmp_path: Path) -> None:

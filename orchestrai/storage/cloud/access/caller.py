@@ -1,12 +1,17 @@
 """Who a cloud says that a connection calls as: the least call that each has for it."""
 
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 from orchestrai.errors import AccessRefused, ConfigError, StorageError, TransientStorageError
 from orchestrai.project.connection_spec import Connection
 from orchestrai.storage.cloud.caller_identity import claims_of
 from orchestrai.storage.cloud.cloud_errors import aws_errors
+
+# the connections that were found to call as the account that they declare, in this process
+_PROVEN: set[Connection] = set()
+_LOCK = Lock()
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,25 @@ def caller_of(connection: Connection) -> Caller:
             "identity or the account"
         )
     return found
+
+
+def require_declared_account(connection: Connection) -> None:
+    """Ask once a process who calls by a connection of AWS that declares its account, before anything is done by it; raises as `caller_of`.
+
+    What failed is asked again at the next use. An endpoint that knows no accounts is taken at its word.
+    """
+    if connection.cloud != "aws" or not connection.account or connection.identity.anonymous:
+        return
+    with _LOCK:
+        if connection not in _PROVEN:
+            caller_of(connection)
+            _PROVEN.add(connection)
+
+
+def forget_callers() -> None:
+    """Ask anew who calls by each connection at its next use."""
+    with _LOCK:
+        _PROVEN.clear()
 
 
 def _aws(connection: Connection) -> Caller:
