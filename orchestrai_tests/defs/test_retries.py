@@ -171,11 +171,15 @@ def test_a_declared_policy_is_kept_to_in_a_run(tmp_path: Path) -> None:
 
 def test_a_policy_is_of_a_dataset_or_a_model_and_views_follow_their_dataset(tmp_path: Path) -> None:
     folder = declared(tmp_path / "declared", "{max: 5, delay: 1s}", "{max: 0}")
+    with (folder / "pipeline.yaml").open("a") as file:
+        file.write("load:\n  - {name: rows, from: readings, to: 'duckdb:///rows.db', table: rows}\n")
+        file.write("share:\n  - {name: versions, from: readings, as: iceberg}\n")
     nodes = load_project([folder], {}).nodes
     tries = {asset: retries_of(node.subject).max for asset, node in nodes.items()}
     assert {tries[f"shop/readings/{stage}"] for stage in ("raw_events", "snapshot", "restored", "drill")} == {5}
     assert tries["shop/levels/features"] == 5
     assert {tries[f"shop/alarm/{stage}"] for stage in ("training_set", "candidate", "champion", "model_backup")} == {0}
+    assert {tries[f"shop/{table}"] for table in ("rows/warehouse", "versions/table")} == {5}
     assert {tries["orchestrai/instance/dump"], tries["shop/catalog"]} == {3}
     assert waits_of(retries_of(nodes["shop/alarm/candidate"].subject)) == []
     assert waits_of(retries_of(nodes["shop/readings/restored"].subject)) == [1, 2, 4, 8, 16]

@@ -31,7 +31,7 @@ def evaluated(folder: Path, **variables: Any) -> tuple[dict[str, Any], str]:
     if shutil.which("terraform") is None:
         pytest.skip("terraform is not installed")
     text = (AWS / "services.tf").read_text()
-    local = text[text.index("locals {") : text.index('data "aws_iam_policy_document"')]
+    local = text[text.index("locals {") : text.index('resource "aws_iam_role" ')]
     for name, value in (("data.aws_region.here.region", "region"), ("data.aws_caller_identity.here.account_id", "account")):
         local = local.replace(name, json.dumps(GIVEN[value]))
     role = text[text.index("templatefile(") : text.index("local.given[each.value])") + len("local.given[each.value])")]

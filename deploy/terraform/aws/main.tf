@@ -109,7 +109,7 @@ resource "aws_s3_bucket_replication_configuration" "vault" {
 
 # one role for each thing that is done; a service account of the cluster assumes each by name
 data "aws_iam_policy_document" "trust" {
-  for_each = local.roles
+  for_each = setunion(local.roles, local.services)
   statement {
     actions = ["sts:AssumeRoleWithWebIdentity"]
     principals {

@@ -36,26 +36,10 @@ locals {
   services = toset([for name, values in local.given : name if values != null])
 }
 
-data "aws_iam_policy_document" "service_trust" {
-  for_each = local.services
-  statement {
-    actions = ["sts:AssumeRoleWithWebIdentity"]
-    principals {
-      type        = "Federated"
-      identifiers = [var.oidc_provider_arn]
-    }
-    condition {
-      test     = "StringEquals"
-      variable = "${var.oidc_issuer}:sub"
-      values   = ["system:serviceaccount:${var.namespace}:orchestrai-${replace(each.value, "_", "-")}"]
-    }
-  }
-}
-
 resource "aws_iam_role" "service" {
   for_each           = local.services
   name               = "${var.name}-${each.value}"
-  assume_role_policy = data.aws_iam_policy_document.service_trust[each.value].json
+  assume_role_policy = data.aws_iam_policy_document.trust[each.value].json
 }
 
 resource "aws_iam_role_policy" "service" {

@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.model_node import ModelNode
-from orchestrai.pipeline.nodes.view_node import ViewNode
-from orchestrai.stage.declared_subject import DeclaredSubject
+from orchestrai.pipeline.nodes.table_node import TableNode
 from orchestrai.stage.names import SubjectKind
 from orchestrai.vault.lifecycle.retention import reasons_by_rules
 from orchestrai.vault.spec import BackupSpec
@@ -20,19 +18,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ShareNode(DeclaredSubject):
+class ShareNode(TableNode):
     """A table with the dataset, feature view or model whose versions are its snapshots."""
 
     kind: ClassVar[SubjectKind] = "share"
-    pipeline: str
     spec: ShareSpec
-    source: DatasetNode | ViewNode | ModelNode
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        """Its name in the pipeline."""
-        return self.spec.name
 
     @property
     def about(self) -> str:

@@ -2,9 +2,10 @@
 
 import json
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -66,7 +67,9 @@ def _keys(model: type[BaseModel], above: str) -> Iterator[DeclaredKey]:
             yield from _keys(one, f"{path}{_many(field.annotation)}.")
 
 
-def _properties(model: type[BaseModel]) -> dict[str, Any]:
+@cache
+def _properties(model: type[BaseModel]) -> Mapping[str, Any]:
+    """The schema of each field of a block, worked out once however often the block stands in a file; nobody changes it."""
     schema = model.model_json_schema(by_alias=True)
     # a class that stands in itself is a reference to its own definition
     whole = schema["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
