@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -237,16 +235,3 @@ def test_a_large_object_is_looked_at_by_its_head_and_a_packed_one_beyond_a_look_
         path.write_bytes(gzip.compress(path.read_bytes()))
     refused, told, _ = looked(shop)
     assert refused == [] and len(told) == 2 and "2026-01-02.csv is larger than a look, and was not looked at" in told[0]
-
-
-def test_a_sample_in_order_is_looked_at_without_pandas_which_takes_longer_to_load_than_the_look(shop: Path) -> None:
-    for day in DAYS:
-        (shop.parent.parent / "landing" / f"{day}.csv").write_text(rows(day, clock="{day}T10:{n:02d}:00Z"))
-    program = (
-        "import sys; sys.argv = ['orchestrai', 'check', '--json']\nfrom orchestrai.cli import main\n"
-        "try: main()\nexcept SystemExit as ended: assert not ended.code, ended\n"
-        "print('duckdb' in sys.modules, sorted({'pandas', 'dagster', 'sklearn', 'xgboost'} & {*sys.modules}))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "True []", done.stderr
