@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from orchestrai.contracts.checks import VALUES
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
+from orchestrai.errors import ObjectNotFound
 from orchestrai.ingest.ports import LandedDataset
-from orchestrai.ledger.dataset import Dataset, as_recorded
+from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.manifest import FileEntry
 from orchestrai.restore.closed_partitions import ClosedPartitions, grew, is_over
 from orchestrai.stage.context import RunContext
+from orchestrai.storage.base import Store
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.vault import Vault
 
 
 @dataclass(frozen=True)
 class RestoredFiles:
-    """What is published of a partition that still grows: its files by path, each found to be as recorded; `sound` is whether no rule on
-    values found a fault in them.
-    """
+    """What is published of a partition that still grows: its files by path; `sound` is whether no rule on values found a fault in them."""
 
     files: Mapping[str, FileEntry]
     sound: bool
@@ -51,8 +51,8 @@ class GrowingPartitions:
     def standing(self, current: Dataset | None, vault: Vault, partitions: Sequence[str]) -> dict[str, RestoredFiles]:
         """What stands of the partitions that were not over when they were restored, and are not now.
 
-        Nothing of one that other code made, or from another vault, under another contract, or of which a file is not as recorded.
-        A run that is a proof, or that a person opens a gate by, restores all of it. Every byte on this disk is hashed.
+        Nothing of one that other code made, or from another vault, under another contract, or of which a file is not where it was put.
+        A run that is a proof, or that a person opens a gate by, restores all of it. What they hold is hashed by who judges them.
         """
         context, subject = self.context, self.subject
         if current is None or context.again or context.overrides:
@@ -68,7 +68,15 @@ class GrowingPartitions:
         if made != (self.made_by.code, dict(self.parameters), vault.identity()):
             return None
         files = current.files(key).files
-        if any(entry.store != "lake" for entry in files) or not as_recorded(current.ledger, files):
+        if any(entry.store != "lake" for entry in files) or not all(_lies(current.ledger.lake, entry) for entry in files):
             return None
         sound = all(verdict.passed for verdict in receipt.verdicts.get(key, ()) if verdict.check == VALUES)
         return RestoredFiles({entry.path: entry for entry in files}, sound)
+
+
+def _lies(lake: Store, entry: FileEntry) -> bool:
+    """Whether something of a file's length lies where it was put."""
+    try:
+        return lake.head(entry.key).size == entry.stored_size
+    except ObjectNotFound:
+        return False

@@ -14,6 +14,7 @@ from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import Grain
 from orchestrai.core.tree.ordered_keys import Overlay
 from orchestrai.core.verdict import Audit, Verdict
+from orchestrai.errors import DigestMismatch, MissingObject
 from orchestrai.ingest.coverage_audit import coverage_finding
 from orchestrai.ingest.ports import LandedDataset
 from orchestrai.ledger.dataset import Dataset, verified
@@ -65,8 +66,8 @@ def restore(
 ) -> StageReport:
     """Restore partitions of `snapshot` from the vault's bytes, and publish them as `asset`.
 
-    Every byte is hashed on the way; what the task says is restored already stands, hashed where it lies. Each partition's root must
-    equal the snapshot's and the raw events', which `same_version` judges before the commit: where one differs, nothing is published.
+    Every byte is hashed on the way; what the task says is restored already stands, its data hashed where it lies. Each partition's root
+    must equal the snapshot's and the raw events', which `same_version` judges before the commit: where one differs, nothing is published.
     `audit` sees the staged data files, and what it refuses is not published, unless an override of the run waives it; `closing` holds
     what is over and unlike the partitions before it. The receipt carries the `parameters`. Raises RestoreError, MissingObject,
     DigestMismatch, IntegrityError: then nothing is published. Never writes over live data.
@@ -189,7 +190,14 @@ def _run(context: RunContext, node: AssetNode[LandedDataset], partitions: Sequen
         growing = GrowingPartitions(context, dataset, PRODUCER, parameters).standing(current, vault, todo)
         task = RestoreTask(upstream, node.asset, todo, growing)
         closing = ClosedPartitions.of(dataset, current, context.now())
-        report = restore(context, vault, task, _audit(context, node), parameters, closing)
+        try:
+            report = restore(context, vault, task, _audit(context, node), parameters, closing)
+        except (DigestMismatch, MissingObject):
+            if not growing:
+                raise
+            # what stood is not what was restored, or the vault lacks a byte: a whole restore mends the one and tells the other
+            task = RestoreTask(upstream, node.asset, todo)
+            report = restore(context, vault, task, _audit(context, node), parameters, closing)
     else:
         report = StageReport(node.asset, None, ())
     report = with_standing(report, current, standing)
