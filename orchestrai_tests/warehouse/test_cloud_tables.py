@@ -1,88 +1,23 @@
 """BigQuery and Redshift by their published interfaces: files staged, loaded and put in place by one transaction that counts."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from orchestrai.errors import ConfigError, IntegrityError, StorageError
-from orchestrai.storage.cloud.job_wait import Clock
-from orchestrai.storage.local import LocalStore
 from orchestrai.warehouse import targets
-from orchestrai.warehouse.cloud import bigquery_jobs, redshift_data
-from orchestrai_tests.clouds.aws_server import AwsServer, aws_server
-from orchestrai_tests.clouds.bigquery import BigQueryService
-from orchestrai_tests.clouds.loopback import Reply, serving
-from orchestrai_tests.clouds.redshift import RedshiftService
-from orchestrai_tests.clouds.warehouse_sql import PlayedWarehouse
+from orchestrai_tests.clouds.played_clouds import Cloud, played_cloud
 from orchestrai_tests.ingest.declaring import hour, opened, reading, run
 from orchestrai_tests.warehouse.test_warehouse import declared, fill, load
 
-ROLE = "arn:aws:iam::123456789012:role/copy"
-
-
-@dataclass
-class Cloud:
-    """A warehouse that is played, what asks it, and what was outside its model."""
-
-    url: str
-    played: PlayedWarehouse
-    faults: Callable[[], list[str]]
-    service: Any
-
-    def ask(self, query: str) -> list[tuple[Any, ...]]:
-        return self.played.run([query])
-
-    @property
-    def staged(self) -> list[Path]:
-        """What lies in the bucket."""
-        return [path for path in self.played.bucket.rglob("*") if path.is_file()]
-
-
-@pytest.fixture
-def bigquery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    played = PlayedWarehouse("bigquery", tmp_path / "bucket", "marts")
-    service = BigQueryService("proj-1", "gs://bucket/stage", played)
-
-    def ask(method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        assert headers["Authorization"] == "Bearer tok"
-        status, told = service.answer(method, url, json.loads(body) if body else None)
-        return status, {}, told
-
-    monkeypatch.setattr(bigquery_jobs, "google_token", lambda: "tok")
-    with serving(ask) as url:
-        place = f"bigquery://proj-1/marts?staging=gs://bucket/stage&location=EU&endpoint={url}"
-        yield Cloud(place, played, lambda: service.faults, service)
-    played.database.close()
-
-
-@pytest.fixture
-def redshift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    played = PlayedWarehouse("redshift", tmp_path / "bucket", "marts")
-    service = RedshiftService("wg-1", "s3://bucket/stage", played)
-    for name, value in {"ID": "k", "SECRET": "s"}.items():
-        monkeypatch.setenv(f"AWS_{'ACCESS_KEY_ID' if name == 'ID' else 'SECRET_ACCESS_KEY'}", value)
-    server: AwsServer
-    with aws_server("redshift-data") as server:
-        server.answers["redshift-data"] = service.answer
-        monkeypatch.setenv("AWS_ENDPOINT_URL_REDSHIFT_DATA", server.url)
-        place = f"redshift-data://wg-1/dev?staging=s3://bucket/stage&role={ROLE}&region=us-east-1&schema=marts"
-        yield Cloud(place, played, lambda: server.faults, service)
-    played.database.close()
-
 
 @pytest.fixture(params=["bigquery", "redshift"])
-def cloud(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    found: Cloud = request.getfixturevalue(request.param)
+def cloud(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     (tmp_path / "home").mkdir()
-    # the bucket is a folder; what writes to real ones is tested with the stores
-    monkeypatch.setattr(targets, "open_store", lambda url: LocalStore(found.played.bucket))
-    for module in (bigquery_jobs, redshift_data):
-        monkeypatch.setattr(module, "Clock", lambda: Clock(sleep=lambda seconds: None))
-    return found
+    with played_cloud(request.param, tmp_path, monkeypatch) as found:
+        yield found
 
 
 def test_partitions_are_replaced_counted_and_noted_there(tmp_path: Path, cloud: Cloud) -> None:

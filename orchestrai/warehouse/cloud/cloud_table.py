@@ -5,55 +5,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from orchestrai.core.sql.dialects import Dialect
 from orchestrai.storage.base import Store
+from orchestrai.storage.databases.cloud.cloud_warehouse import Statement, Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 LOADS = "orchestrai_partition_loads"
 PARTITION, VERSION = "orchestrai_partition", "orchestrai_version"
-Values = tuple[str | None, ...]
-
-
-@dataclass(frozen=True)
-class Statement:
-    """A statement, and what is wrong when just this one fails."""
-
-    text: str
-    told: str = ""
-
-
-class Warehouse(Protocol):
-    """What runs statements in a cloud, and waits for them."""
-
-    @property
-    def dialect(self) -> Dialect:
-        """How its SQL differs."""
-        ...
-
-    @property
-    def schema(self) -> str:
-        """The schema of tables that name none."""
-        ...
-
-    def rows(self, query: str) -> list[Values]:
-        """The rows of a query, their values as text. Raises StorageError."""
-        ...
-
-    def run(self, groups: Sequence[Sequence[Statement]]) -> None:
-        """Run statements; a group at least is one transaction. Raises IntegrityError for a statement that tells so, StorageError."""
-        ...
-
-    def load(self, staged: str, schema: "pa.Schema", uris: Sequence[str]) -> list[Statement]:
-        """Load files into a table of that name, or say the statements that will in the same transaction. Raises StorageError."""
-        ...
-
-    def forget(self, staged: Sequence[str]) -> None:
-        """Remove what `load` made outside of any transaction."""
-        ...
 
 
 @dataclass(frozen=True)
