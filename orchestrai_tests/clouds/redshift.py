@@ -13,7 +13,7 @@ from orchestrai_tests.clouds.aws_resources import Refused
 from orchestrai_tests.clouds.warehouse_sql import PlayedWarehouse
 
 COPY = re.compile(
-    r"""COPY ("\w+") FROM '(s3://[^']+)' IAM_ROLE 'arn:aws:iam::\d{12}:role/[\w/-]+' FORMAT AS PARQUET""",
+    r"""COPY ("\w+") FROM '(s3://[^']+/)' IAM_ROLE 'arn:aws:iam::\d{12}:role/[\w/-]+' FORMAT AS PARQUET""",
 )
 UNLOAD = re.compile(
     r"UNLOAD \('((?:[^']|'')+)'\) TO '(s3://[^']+/)' IAM_ROLE 'arn:aws:iam::\d{12}:role/[\w/-]+' FORMAT AS PARQUET",
@@ -117,8 +117,8 @@ class RedshiftService:
     def _one(self, sql: str) -> list[tuple[Any, ...]]:
         copied = COPY.fullmatch(sql)
         if copied is not None:
-            path = self.warehouse.file(copied[2], self.root)
-            return self.warehouse.run([f"INSERT INTO {copied[1]} SELECT * FROM read_parquet('{path}')"])
+            paths = [str(path) for path in self.warehouse.files_of(copied[2], self.root)]
+            return self.warehouse.run([f"INSERT INTO {copied[1]} SELECT * FROM read_parquet({paths})"])
         unloaded = UNLOAD.fullmatch(sql)
         if unloaded is not None:
             (query,) = self.warehouse.said(unloaded[1].replace("''", "'"))

@@ -55,7 +55,7 @@ class PlayedWarehouse:
         options = {
             str(one.name).lower(): one.args["value"].name for one in tree.args["options"].expressions if "value" in one.args
         }
-        if not options["uri"].endswith("*.parquet") or tree.find(exp.FileFormatProperty).this.name != "PARQUET":
+        if not options["uri"].endswith("*.parquet") or "PARQUET" not in tree.args["options"].sql("bigquery"):
             raise duckdb.ParserException(f"expected Parquet and one * in the URI, found {options}")
         return f"EXPORT {options['uri']} {tree.this.sql('duckdb')}"
 
@@ -88,6 +88,14 @@ class PlayedWarehouse:
             answer = self.database.execute(statement)
             rows = answer.fetchall() if answer.description else []
         return rows
+
+    def files_of(self, prefix: str, root: str) -> list[Path]:
+        """The files whose URIs begin with a folder's."""
+        folder = self.bucket / prefix.removeprefix(root).strip("/")
+        found = sorted(folder.glob("*.parquet")) if prefix.startswith(root) else []
+        if not found:
+            raise FileNotFoundError(f"The specified S3 prefix '{prefix}' does not exist")
+        return found
 
     def file(self, uri: str, root: str) -> Path:
         """The file behind the URI of a bucket."""

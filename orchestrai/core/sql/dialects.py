@@ -195,6 +195,7 @@ REDSHIFT = Dialect(
     # without a length it is of 256 bytes in some places
     text="CAST({0} AS VARCHAR(65535))",
     back="",
+    differs="({0} <> {1} OR ({0} IS NULL AND {1} IS NOT NULL) OR ({0} IS NOT NULL AND {1} IS NULL))",
     backslashes="refused",
     cluster=" SORTKEY({0})",
     # COPY of Parquet knows no time zones: the clock of UTC is staged, and read as one of UTC

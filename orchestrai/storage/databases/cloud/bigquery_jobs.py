@@ -114,7 +114,7 @@ class BigQuery:
                 raise IntegrityError(f"{told[int(found[1])]}; look at what else writes to the table") from exc
             raise
 
-    def load(self, staged: str, schema: "pa.Schema", uris: Sequence[str]) -> list[Statement]:
+    def load(self, staged: str, schema: "pa.Schema", folder: str, uris: Sequence[str]) -> list[Statement]:
         """A load job into a table of its own, by the types of the contract and not by those that Parquet would suggest."""
         place = {"projectId": self.url.host, "datasetId": self.schema, "tableId": staged}
         self._done(

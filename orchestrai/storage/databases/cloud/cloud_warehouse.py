@@ -62,8 +62,9 @@ class Warehouse(Protocol):
         """Run statements; a group at least is one transaction. Raises IntegrityError for a statement that tells so, StorageError."""
         ...
 
-    def load(self, staged: str, schema: "pa.Schema", uris: Sequence[str]) -> list[Statement]:
-        """Load files into a table of that name, or say the statements that will in the same transaction. Raises StorageError."""
+    def load(self, staged: str, schema: "pa.Schema", folder: str, uris: Sequence[str]) -> list[Statement]:
+        """Load the files that are alone in a folder into a table of that name, or say the statements that will in the same
+        transaction. Raises StorageError."""
         ...
 
     def forget(self, staged: Sequence[str]) -> None:

@@ -119,15 +119,16 @@ class Redshift:
         if batch:
             self._run(batch)
 
-    def load(self, staged: str, schema: "pa.Schema", uris: Sequence[str]) -> list[Statement]:
+    def load(self, staged: str, schema: "pa.Schema", folder: str, uris: Sequence[str]) -> list[Statement]:
         """A table of the session, filled by COPY: a time is staged without its zone, as Parquet's are read."""
         columns = ", ".join(
             f"{REDSHIFT.column(one.name)} {REDSHIFT.type_of(one.type).replace('TIMESTAMPTZ', 'TIMESTAMP')}" for one in schema
         )
         place, role = REDSHIFT.column(staged), REDSHIFT.value(self.url.options["role"])
-        made = [Statement(f"CREATE TEMPORARY TABLE {place} ({columns})")]
-        return made + [
-            Statement(f"COPY {place} FROM {REDSHIFT.value(uri)} IAM_ROLE {role} FORMAT AS PARQUET") for uri in uris
+        return [
+            Statement(f"CREATE TEMPORARY TABLE {place} ({columns})"),
+            # whatever begins with it, so one statement for all the files
+            Statement(f"COPY {place} FROM {REDSHIFT.value(folder)} IAM_ROLE {role} FORMAT AS PARQUET"),
         ]
 
     def forget(self, staged: Sequence[str]) -> None:
@@ -135,10 +136,6 @@ class Redshift:
 
     def _run(self, batch: Sequence[Statement]) -> None:
         sqls = [statement.text for statement in batch]
-        if len(sqls) > MOST:
-            raise ConfigError(
-                f"expected at most {MOST - 6} files in a partition for Redshift, found {len(sqls) - 6}: compact the partition"
-            )
         started = self._call("batch_execute_statement", Sqls=sqls, ClientToken=self.token(), **self._where)
         try:
             self._wait(str(started["Id"]))
