@@ -1,7 +1,7 @@
 """Features and predictions into warehouse tables: verified files staged, then merged by key in one transaction.
 
-Idempotent: the same version again changes no row. A version older than the one a table holds is not loaded. PostgreSQL, MySQL and
-DuckDB; other warehouses load the same Parquet files with their own tools.
+Idempotent: the same version again changes no row. A version older than the one a table holds is not loaded. PostgreSQL, MySQL,
+DuckDB, and the warehouses of clouds that load files.
 """
 
 import tempfile
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import ConfigError
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.warehouse.cloud.cloud_merge import MergedVersion, merge_into_cloud
+from orchestrai.warehouse.cloud.cloud_table import CloudTarget
 from orchestrai.warehouse.mysql_target import MysqlTarget
 from orchestrai.warehouse.older_files import as_declared
 from orchestrai.warehouse.target import STAGED, DuckdbTarget, PostgresTarget, Statements, Target, quoted, widen_table
@@ -63,6 +65,8 @@ def load_table(
     import pyarrow.parquet as pq
 
     dataset = ledger.open(asset)
+    if mode == "replace" and isinstance(target, CloudTarget):
+        raise ConfigError("expected the mode merge for a cloud's warehouse, found replace: load it by partitions")
     if mode == "replace" and partitions is not None:
         raise ConfigError("expected all partitions to replace a table, found some chosen: leave them out or merge")
     with (
@@ -77,6 +81,12 @@ def load_table(
         absent = sorted(set(key) - set(schema.names))
         if absent or not key or VERSION in schema.names:
             raise ConfigError(f"expected {asset} with the key {list(key)} and without {VERSION}, found {schema.names}")
+        if isinstance(target, CloudTarget):
+            merged = MergedVersion(asset, dataset.version, dataset.head.seq, schema, tuple(key), tuple(files))
+            done = merge_into_cloud(target, merged)
+            if done is None:
+                return LoadReport(asset, dataset.version, target.table, skipped=True)
+            return LoadReport(asset, dataset.version, target.table, *done)
         with target.transaction() as statements:
             load = _Load(statements, target.table, schema, tuple(key))
             load.prepare()

@@ -85,9 +85,10 @@ def load_partitions(
         wanted = sorted(dataset.partitions if partitions is None else set(partitions) & set(dataset.partitions))
         target = open_target(spec.to, spec.table, home)
         if spec.mode == "merge":
-            if isinstance(target, SqlAlchemyTarget | CloudTarget):
+            if isinstance(target, SqlAlchemyTarget):
                 raise ConfigError(
-                    "expected the mode partitions for this warehouse, found merge: PostgreSQL, MySQL and DuckDB merge"
+                    "expected the mode partitions for this warehouse, found merge: PostgreSQL, MySQL, DuckDB, BigQuery and "
+                    "Redshift merge"
                 )
             report = load_table(ledger, target, asset=source, key=spec.key, partitions=wanted, contract=load.contract)
             changed = {key: dataset.partitions[key].rows for key in wanted}

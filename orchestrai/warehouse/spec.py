@@ -14,7 +14,7 @@ class LoadSpec(Declaration):
 
     `to` is postgresql://, mysql://, duckdb:///file, bigquery:// or redshift-data:// with `staging`, an SQLAlchemy URL (snowflake://
     and others, with that dialect installed), none with a password, or a secret reference to one (env://NAME). Mode "partitions"
-    replaces the partitions that changed; "merge" inserts and updates by `key` (PostgreSQL, MySQL and DuckDB).
+    replaces the partitions that changed; "merge" inserts and updates by `key` (not by SQLAlchemy's URLs).
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]

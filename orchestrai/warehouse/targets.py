@@ -5,8 +5,8 @@ from pathlib import Path
 from orchestrai.errors import ConfigError
 from orchestrai.secrets.reference import is_reference, resolve_secret
 from orchestrai.storage.databases import mysql
+from orchestrai.storage.databases.cloud import bigquery_jobs, redshift_data
 from orchestrai.storage.url import open_store
-from orchestrai.warehouse.cloud import bigquery_jobs, redshift_data
 from orchestrai.warehouse.cloud.cloud_table import CloudTarget
 from orchestrai.warehouse.mysql_target import MysqlTarget
 from orchestrai.warehouse.sqlalchemy_target import SqlAlchemyTarget

@@ -31,7 +31,7 @@ class Job:
 
 @dataclass
 class BigQueryService:
-    """One project with one dataset. `broken` answers the next requests with 503, `fail` ends the next jobs of a kind with that reason."""
+    """One project with one dataset. `broken` answers the next requests with 503, `fail` ends the next jobs of a kind with that message."""
 
     project: str
     root: str
@@ -42,6 +42,7 @@ class BigQueryService:
     broken: int = 0
     lost: int = 0
     fail: dict[str, str] = field(default_factory=dict)
+    reason: str = "resourcesExceeded"
 
     def answer(self, method: str, url: str, body: Any) -> tuple[int, Any]:
         """One request; status 0 for an answer that is lost."""
@@ -103,12 +104,14 @@ class BigQueryService:
             return
         (kind,) = set(job.body["configuration"]) & {"load", "query"}
         if kind in self.fail:
-            job.error = {"reason": "resourcesExceeded", "message": self.fail.pop(kind)}
+            job.error = {"reason": self.reason, "message": self.fail.pop(kind)}
             return
         try:
             if kind == "load":
                 self._load(job.body["configuration"]["load"])
             else:
+                self.warehouse.root = self.root
+                self.warehouse.database.execute(f"USE {job.body['configuration']['query']['defaultDataset']['datasetId']}")
                 job.rows = self.warehouse.run(self.warehouse.said(job.body["configuration"]["query"]["query"]))
         except (duckdb.Error, sqlglot.errors.SqlglotError, FileNotFoundError) as exc:
             job.error = {"reason": "invalidQuery", "message": str(exc)}
@@ -116,6 +119,7 @@ class BigQueryService:
                 self.warehouse.database.rollback()
             except duckdb.Error:
                 pass
+        self.warehouse.end_session()
 
     def _load(self, load: dict[str, Any]) -> None:
         place = load["destinationTable"]

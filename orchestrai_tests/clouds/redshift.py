@@ -13,7 +13,10 @@ from orchestrai_tests.clouds.aws_resources import Refused
 from orchestrai_tests.clouds.warehouse_sql import PlayedWarehouse
 
 COPY = re.compile(
-    r"""COPY ("\w+") FROM '(s3://[^']+)' IAM_ROLE 'arn:aws:iam::\d{12}:role/[\w/-]+' FORMAT AS PARQUET""",
+    r"""COPY ("\w+") FROM '(s3://[^']+/)' IAM_ROLE 'arn:aws:iam::\d{12}:role/[\w/-]+' FORMAT AS PARQUET""",
+)
+UNLOAD = re.compile(
+    r"UNLOAD \('((?:[^']|'')+)'\) TO '(s3://[^']+/)' IAM_ROLE 'arn:aws:iam::\d{12}:role/[\w/-]+' FORMAT AS PARQUET",
 )
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 STATES = ("SUBMITTED", "PICKED", "STARTED")
@@ -29,18 +32,19 @@ class Asked:
     looks: int = 0
     states: list[str] = field(default_factory=list)
     error: str = ""
-    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    rows: list[list[tuple[Any, ...]]] = field(default_factory=list)
     ended: str = ""
 
 
 @dataclass
 class RedshiftService:
-    """One workgroup with one database."""
+    """One workgroup with one database; with `refused`, a code and a message, it takes no statement."""
 
     workgroup: str
     root: str
     warehouse: PlayedWarehouse
     asked: list[Asked] = field(default_factory=list)
+    refused: tuple[str, str] | None = None
 
     def answer(self, name: str, region: str, given: Given) -> Given:
         """One operation."""
@@ -50,6 +54,8 @@ class RedshiftService:
     def _start(self, sqls: list[str], given: Given) -> Given:
         if given.get("WorkgroupName") != self.workgroup:
             raise Refused("ValidationException", "Redshift endpoint doesn't exist in this region.")
+        if self.refused:
+            raise Refused(*self.refused)
         known = next((one for one in self.asked if one.given["ClientToken"] == given["ClientToken"]), None)
         asked = known or Asked(f"00000000-0000-4000-8000-{len(self.asked):012d}", sqls, given)
         if known is None:
@@ -83,11 +89,13 @@ class RedshiftService:
         return {"Status": True}
 
     def _GetStatementResult(self, given: Given) -> Given:
-        asked = self._find(given)
+        name, _, part = given["Id"].partition(":")
+        asked = self._find({"Id": name})
         if asked.ended != "FINISHED":
             raise Refused("ResourceNotFoundException", "Query does not have result.")
+        rows = asked.rows[int(part or 1) - 1]
         # the server cuts it into pages by the model's paginator
-        return {"Records": [[_field(one) for one in row] for row in asked.rows], "TotalNumRows": len(asked.rows)}
+        return {"Records": [[_field(one) for one in row] for row in rows], "TotalNumRows": len(rows)}
 
     def _run(self, asked: Asked) -> None:
         """All of it in one transaction; a session's tables end with it."""
@@ -97,21 +105,25 @@ class RedshiftService:
         try:
             for place, sql in enumerate(asked.sqls):
                 asked.states[place] = "FAILED"
-                asked.rows = self._one(sql)
+                asked.rows.append(self._one(sql))
                 asked.states[place] = "FINISHED"
             database.commit()
             asked.ended = "FINISHED"
         except (duckdb.Error, sqlglot.errors.SqlglotError, FileNotFoundError) as exc:
             database.rollback()
             asked.ended, asked.error = "FAILED", f"ERROR: {exc}"
-        for (name,) in database.execute("SELECT table_name FROM duckdb_tables() WHERE temporary").fetchall():
-            database.execute(f'DROP TABLE temp."{name}"')
+        self.warehouse.end_session()
 
     def _one(self, sql: str) -> list[tuple[Any, ...]]:
         copied = COPY.fullmatch(sql)
         if copied is not None:
-            path = self.warehouse.file(copied[2], self.root)
-            return self.warehouse.run([f"INSERT INTO {copied[1]} SELECT * FROM read_parquet('{path}')"])
+            paths = [str(path) for path in self.warehouse.files_of(copied[2], self.root)]
+            return self.warehouse.run([f"INSERT INTO {copied[1]} SELECT * FROM read_parquet({paths})"])
+        unloaded = UNLOAD.fullmatch(sql)
+        if unloaded is not None:
+            (query,) = self.warehouse.said(unloaded[1].replace("''", "'"))
+            self.warehouse.written(query, f"{unloaded[2]}*_part_00.parquet", self.root)
+            return []
         (text,) = self.warehouse.said(sql)
         rows = self.warehouse.run([text])
         if sql.startswith("SELECT 1 / CASE") and rows[0][0] != 1:

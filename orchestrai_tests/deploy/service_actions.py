@@ -18,8 +18,8 @@ NAMESAKES = {
     ("features/jobs/emr.py", "list_clusters"),
     ("features/jobs/emr.py", "describe_cluster"),
     ("models/registry/mlflow_registry.py", "create_experiment"),
-    ("warehouse/cloud/redshift_data.py", "batch_execute_statement"),
-    ("warehouse/cloud/redshift_data.py", "execute_statement"),
+    ("storage/databases/cloud/redshift_data.py", "batch_execute_statement"),
+    ("storage/databases/cloud/redshift_data.py", "execute_statement"),
     ("warehouse/tables/iceberg_table.py", "create_table"),
 }
 # of S3 an action is not always named as its operation: the reference's page "Actions, resources, and condition keys for Amazon S3"

@@ -1,88 +1,25 @@
 """BigQuery and Redshift by their published interfaces: files staged, loaded and put in place by one transaction that counts."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrai.errors import ConfigError, IntegrityError, StorageError
-from orchestrai.storage.cloud.job_wait import Clock
-from orchestrai.storage.local import LocalStore
+from orchestrai.storage.databases.cloud import bigquery_jobs, redshift_data
 from orchestrai.warehouse import targets
-from orchestrai.warehouse.cloud import bigquery_jobs, redshift_data
-from orchestrai_tests.clouds.aws_server import AwsServer, aws_server
-from orchestrai_tests.clouds.bigquery import BigQueryService
-from orchestrai_tests.clouds.loopback import Reply, serving
-from orchestrai_tests.clouds.redshift import RedshiftService
-from orchestrai_tests.clouds.warehouse_sql import PlayedWarehouse
+from orchestrai_tests.clouds.played_clouds import Cloud, played_cloud
 from orchestrai_tests.ingest.declaring import hour, opened, reading, run
 from orchestrai_tests.warehouse.test_warehouse import declared, fill, load
 
-ROLE = "arn:aws:iam::123456789012:role/copy"
-
-
-@dataclass
-class Cloud:
-    """A warehouse that is played, what asks it, and what was outside its model."""
-
-    url: str
-    played: PlayedWarehouse
-    faults: Callable[[], list[str]]
-    service: Any
-
-    def ask(self, query: str) -> list[tuple[Any, ...]]:
-        return self.played.run([query])
-
-    @property
-    def staged(self) -> list[Path]:
-        """What lies in the bucket."""
-        return [path for path in self.played.bucket.rglob("*") if path.is_file()]
-
-
-@pytest.fixture
-def bigquery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    played = PlayedWarehouse("bigquery", tmp_path / "bucket", "marts")
-    service = BigQueryService("proj-1", "gs://bucket/stage", played)
-
-    def ask(method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        assert headers["Authorization"] == "Bearer tok"
-        status, told = service.answer(method, url, json.loads(body) if body else None)
-        return status, {}, told
-
-    monkeypatch.setattr(bigquery_jobs, "google_token", lambda: "tok")
-    with serving(ask) as url:
-        place = f"bigquery://proj-1/marts?staging=gs://bucket/stage&location=EU&endpoint={url}"
-        yield Cloud(place, played, lambda: service.faults, service)
-    played.database.close()
-
-
-@pytest.fixture
-def redshift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    played = PlayedWarehouse("redshift", tmp_path / "bucket", "marts")
-    service = RedshiftService("wg-1", "s3://bucket/stage", played)
-    for name, value in {"ID": "k", "SECRET": "s"}.items():
-        monkeypatch.setenv(f"AWS_{'ACCESS_KEY_ID' if name == 'ID' else 'SECRET_ACCESS_KEY'}", value)
-    server: AwsServer
-    with aws_server("redshift-data") as server:
-        server.answers["redshift-data"] = service.answer
-        monkeypatch.setenv("AWS_ENDPOINT_URL_REDSHIFT_DATA", server.url)
-        place = f"redshift-data://wg-1/dev?staging=s3://bucket/stage&role={ROLE}&region=us-east-1&schema=marts"
-        yield Cloud(place, played, lambda: server.faults, service)
-    played.database.close()
-
 
 @pytest.fixture(params=["bigquery", "redshift"])
-def cloud(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    found: Cloud = request.getfixturevalue(request.param)
+def cloud(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     (tmp_path / "home").mkdir()
-    # the bucket is a folder; what writes to real ones is tested with the stores
-    monkeypatch.setattr(targets, "open_store", lambda url: LocalStore(found.played.bucket))
-    for module in (bigquery_jobs, redshift_data):
-        monkeypatch.setattr(module, "Clock", lambda: Clock(sleep=lambda seconds: None))
-    return found
+    with played_cloud(request.param, tmp_path, monkeypatch) as found:
+        yield found
 
 
 def test_partitions_are_replaced_counted_and_noted_there(tmp_path: Path, cloud: Cloud) -> None:
@@ -181,3 +118,110 @@ def test_a_job_that_fails_is_told_with_the_reason_and_tried_again_from_the_start
 def test_a_wrong_url_of_a_cloud_is_told(tmp_path: Path, url: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         targets.open_target(url, "t", tmp_path)
+
+
+def merged(tmp_path: Path, cloud: Cloud) -> Path:
+    return declared(tmp_path / "plant", cloud.url, ", mode: merge, key: [id]")
+
+
+def test_rows_are_merged_by_key_and_the_same_version_changes_none(tmp_path: Path, cloud: Cloud) -> None:
+    folder, home = merged(tmp_path, cloud), tmp_path / "home"
+    fill(home, *(reading(n, value=n / 2) for n in range(6)), reading(6))
+    runtime = opened(folder, home)
+    run(runtime, [hour(10)])
+    first = load(runtime, hour(10))
+    assert (first.facts["inserted"], first.facts["updated"], first.rows) == (7, 0, 7)
+    again = load(runtime, hour(10))
+    assert (again.facts["inserted"], again.facts["updated"]) == (0, 0) and again.version == first.version
+    # a person changed one, lost one and made one null; another row is theirs alone
+    cloud.ask("UPDATE marts.readings SET value = 99 WHERE id = 1")
+    cloud.ask("UPDATE marts.readings SET value = NULL WHERE id = 2")
+    cloud.ask("UPDATE marts.readings SET value = 5 WHERE id = 6")
+    cloud.ask("DELETE FROM marts.readings WHERE id = 3")
+    cloud.ask("INSERT INTO marts.readings (id, value) VALUES (100, 1)")
+    mended = load(runtime, hour(10))
+    assert (mended.facts["inserted"], mended.facts["updated"]) == (1, 3)
+    rows = cloud.ask('SELECT id, value, epoch("at")::bigint % 3600 FROM marts.readings WHERE id < 100 ORDER BY id')
+    assert rows == [*((n, n / 2, n) for n in range(6)), (6, None, 6)]
+    assert cloud.ask("SELECT count(*), count(DISTINCT orchestrai_version) FROM marts.readings") == [(8, 1)]
+    assert cloud.staged == [] and cloud.faults() == []
+
+
+@pytest.mark.parametrize("when", ["before", "behind"])
+def test_a_merge_that_was_killed_is_done_again_and_changes_nothing_twice(
+    tmp_path: Path, cloud: Cloud, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, home = merged(tmp_path, cloud), tmp_path / "home"
+    fill(home, *(reading(n, value=n / 2) for n in range(6)))
+    runtime = opened(folder, home)
+    run(runtime, [hour(10)])
+    driver = bigquery_jobs.BigQuery if cloud.played.dialect == "bigquery" else redshift_data.Redshift
+    whole = driver.run
+
+    def killed(self: Any, groups: Any) -> None:
+        merging = any(len(group) > 1 for group in groups)
+        if not merging or when == "behind":
+            whole(self, groups)
+        if merging:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "run", killed)
+        with pytest.raises(KeyboardInterrupt):
+            load(runtime, hour(10))
+    assert cloud.ask("SELECT count(*) FROM marts.readings") == [(0 if when == "before" else 6,)]
+    report = load(runtime, hour(10))
+    assert (report.facts["inserted"], report.facts["updated"]) == ((6 if when == "before" else 0), 0)
+    assert cloud.ask("SELECT id, value FROM marts.readings ORDER BY id") == [(n, n / 2) for n in range(6)]
+    assert cloud.ask("SELECT count(*) FROM marts.orchestrai_loads") == [(1,)] and cloud.faults() == []
+
+
+def test_a_merge_after_which_rows_are_not_those_of_the_files_changes_nothing(tmp_path: Path, cloud: Cloud) -> None:
+    folder, home = merged(tmp_path, cloud), tmp_path / "home"
+    fill(home, reading(1, value=1), reading(2, value=2))
+    runtime = opened(folder, home)
+    run(runtime, [hour(10)])
+    load(runtime, hour(10))
+    fill(home, reading(3, value=3))
+    run(runtime, [hour(10)])
+    whole = cloud.played.said
+
+    def spoiled(text: str) -> list[str]:
+        """What a rule on the table might do to an insert."""
+        return [
+            again
+            for one in whole(text)
+            for again in (
+                [one, "DELETE FROM marts.readings WHERE id = 2"] if 'INSERT INTO "marts"."readings"' in one else [one]
+            )
+        ]
+
+    if cloud.played.dialect == "redshift":
+        one = cloud.service._one
+        cloud.service._one = lambda sql: (
+            [one(sql), cloud.ask("DELETE FROM marts.readings WHERE id = 2")][0]
+            if ('INSERT INTO "marts"."readings"' in sql)
+            else one(sql)
+        )
+    else:
+        cloud.played.said = spoiled  # type: ignore[method-assign]
+    with pytest.raises(IntegrityError, match="expected 3 rows of plant/readings/restored"):
+        load(runtime, hour(10))
+    assert cloud.ask("SELECT id FROM marts.readings ORDER BY id") == [(1,), (2,)]
+    assert cloud.staged == [] and cloud.faults() == []
+
+
+def test_no_key_and_an_older_version_are_not_merged(tmp_path: Path, cloud: Cloud) -> None:
+    folder, home = merged(tmp_path, cloud), tmp_path / "home"
+    fill(home, reading(1, value=1))
+    runtime = opened(folder, home)
+    run(runtime, [hour(10)])
+    load(runtime, hour(10))
+    cloud.ask("UPDATE marts.orchestrai_loads SET seq = 1000")
+    cloud.ask("DELETE FROM marts.readings")
+    assert load(runtime, hour(10)).facts["inserted"] == 0 and cloud.ask("SELECT count(*) FROM marts.readings") == [(0,)]
+    fill(home, reading(1, value=2))
+    run(runtime, [hour(10)])
+    with pytest.raises(ConfigError, match="1 values twice"):
+        load(runtime, hour(10))
+    assert cloud.staged == [] and cloud.faults() == []

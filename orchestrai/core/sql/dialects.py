@@ -19,7 +19,7 @@ class Dialect:
     """The facts of one database. Texts with `{}` take what they are about.
 
     `parser` is its name in sqlglot. `types` has a column type for each family of Arrow types, `keys` the type of a text that is part of
-    a primary key. `back` is a moment before another by microseconds. `row_values` when rows are compared whole, `(a, b) > (c, d)`.
+    a primary key. `back` is a moment before another by microseconds, empty where the moment is worked out here. `row_values` when rows are compared whole, `(a, b) > (c, d)`.
     `update` takes table, columns set, staging table and condition; `delete` table and condition, both of them by the names t and s.
     `check` fails unless a count is a number, `listed` asks for the columns of a table, `cluster` is how a table is laid out by a column.
     `narrower` has for the first word of a type those of a table that is there which it may take the place of.
@@ -181,7 +181,7 @@ BIGQUERY = Dialect(
         "bytes": "BYTES",
     },
     text="CAST({0} AS STRING)",
-    back="TIMESTAMP_SUB(TIMESTAMP {0}, INTERVAL {1} MICROSECOND)",
+    back="",
     quote="`",
     decimal="BIGNUMERIC({0},{1})",
     backslashes="escape",
@@ -192,8 +192,10 @@ BIGQUERY = Dialect(
 REDSHIFT = Dialect(
     "redshift",
     {**_USUAL, "text": "VARCHAR(65535)", "bytes": "VARBYTE(1024000)"},
-    text="CAST({0} AS VARCHAR)",
-    back="DATEADD(microsecond, -{1}, CAST({0} AS TIMESTAMPTZ))",
+    # without a length it is of 256 bytes in some places
+    text="CAST({0} AS VARCHAR(65535))",
+    back="",
+    differs="({0} <> {1} OR ({0} IS NULL AND {1} IS NOT NULL) OR ({0} IS NOT NULL AND {1} IS NULL))",
     backslashes="refused",
     cluster=" SORTKEY({0})",
     # COPY of Parquet knows no time zones: the clock of UTC is staged, and read as one of UTC

@@ -130,6 +130,7 @@ class TableReader:
             tuple(self.contract.column(name).source for name in self.sorting),
             self.timed,
             frozenset(column.source for column in columns if column.type in ("BIGINT", "INT")),
+            frozenset(column.source for column in columns if column.type.startswith(("DECIMAL", "TIMESTAMP"))),
         )
 
     def _counted(self, opened: TableSnapshot, extract: Extract) -> int:

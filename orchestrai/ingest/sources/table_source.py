@@ -15,7 +15,8 @@ from orchestrai.storage.databases.table_port import Paging, Reached, Relation, W
 
 @dataclass(frozen=True)
 class SqlSource:
-    """A table or view; `url` is a secret reference (env://NAME, file:///path) to a URL of PostgreSQL or MySQL, or sqlite:///path, duckdb:///path.
+    """A table or view; `url` is a secret reference (env://NAME, file:///path) to a URL of PostgreSQL or MySQL, sqlite:///path, duckdb:///path,
+    or a URL of BigQuery or Redshift with `staging`.
 
     `watermark` names the contract's column that grows with every change: a TIMESTAMP, or a BIGINT with `overlap_ids` instead of
     `overlap`. `overlap` must be longer than the longest writing transaction. One slice holds at most `limit_rows`. `query` is read
@@ -60,7 +61,7 @@ class SqlSource:
     @property
     def paging(self) -> Paging:
         """How many rows are read at once."""
-        return Paging(self.page_rows, self.limit_rows)
+        return Paging(self.page_rows, self.limit_rows, self.reconcile)
 
     def window(self, after: "Position | None", until: "Position | None" = None) -> Window:
         """The rows behind a position, up to and with another."""

@@ -14,11 +14,15 @@ from orchestrai.storage.databases.table_port import Relation, TableSnapshot
 
 SQLITE, DUCKDB = "sqlite:///", "duckdb:///"
 FILES = (SQLITE, DUCKDB)
+# warehouses that write a window into a bucket
+CLOUDS = ("bigquery://", "redshift-data://")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where tables are: `url` is sqlite:///path, duckdb:///path, postgresql:// or mysql:// without a password, or a secret reference."""
+    """Where tables are: `url` is sqlite:///path, duckdb:///path, bigquery:// or redshift-data:// with `staging`, postgresql:// or
+    mysql:// without a password, or a secret reference.
+    """
 
     url: str
 
@@ -32,6 +36,9 @@ class Place:
         """Raise ConfigError, which shows no secret, for what is no such URL."""
         if self.path is not None:
             return
+        if self.url.startswith(CLOUDS):
+            _check_cloud(self.url)
+            return
         if self.url.startswith(mysql.SCHEMES):
             if ":" in self.url.partition("://")[2].partition("@")[0] and "@" in self.url:
                 raise ConfigError(
@@ -41,17 +48,35 @@ class Place:
         postgres.check_address(self.url)
 
     @property
+    def resolved(self) -> str:
+        """The URL itself, behind a reference."""
+        return resolve_secret(self.url) if is_reference(self.url) else self.url
+
+    @property
     def of_mysql(self) -> bool:
         """Whether MySQL or MariaDB is asked; a reference is resolved for it."""
-        text = resolve_secret(self.url) if is_reference(self.url) else self.url
-        return text.startswith(mysql.SCHEMES)
+        return self.resolved.startswith(mysql.SCHEMES)
+
+    @property
+    def of_cloud(self) -> bool:
+        """Whether a cloud's warehouse is asked, which writes its rows into a bucket; a reference is resolved for it."""
+        return self.path is None and self.resolved.startswith(CLOUDS)
 
     @property
     def address(self) -> str:
         """Where it is, without user, password and options."""
         if self.path is not None:
             return f"{self.url.partition('///')[0]}///{self.path.name}"
+        if self.of_cloud:
+            return self.resolved.partition("?")[0].rstrip("/")
         return mysql.address(self.url) if self.of_mysql else postgres.address(self.url)
+
+
+def _check_cloud(url: str) -> None:
+    from orchestrai.storage.databases.cloud.bigquery_jobs import bigquery_url
+    from orchestrai.storage.databases.cloud.redshift_data import redshift_url
+
+    (bigquery_url if url.startswith(CLOUDS[0]) else redshift_url)(url)
 
 
 @contextmanager
@@ -67,6 +92,11 @@ def table_snapshot(
         opening = file_tables.sqlite_table if place.url.startswith(SQLITE) else file_tables.duckdb_table
         with opening(place.path, relation) as table:
             yield table
+    elif place.of_cloud:
+        from orchestrai.storage.databases.cloud.staged_table import staged_table
+
+        with staged_table(place.resolved, relation, statement_timeout) as staged:
+            yield staged
     elif place.of_mysql:
         with mysql.snapshot(place.url, statement_timeout=statement_timeout) as opened:
             yield MysqlTable(opened, relation)

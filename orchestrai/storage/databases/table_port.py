@@ -23,7 +23,8 @@ class Relation:
 class Wanted:
     """What to read: columns by their names in the database (those in `texts` as text), and the order, watermark first.
 
-    `timed` when the watermark is a time. The columns of the order that are in `numbers` are compared as numbers.
+    `timed` when the watermark is a time. The columns of the order that are in `numbers` are compared as numbers. Those in `exact`,
+    decimals and times, are text as well where rows come in files, whose types hold them only nearly.
     """
 
     columns: tuple[str, ...]
@@ -31,6 +32,7 @@ class Wanted:
     order: tuple[str, ...]
     timed: bool
     numbers: frozenset[str] = field(default_factory=frozenset)
+    exact: frozenset[str] = field(default_factory=frozenset)
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,11 @@ class Window:
 
 @dataclass(frozen=True)
 class Paging:
-    """How many rows a batch and a slice have at most."""
+    """How many rows a batch and a slice have at most; `counted` when their count will be asked for."""
 
     page_rows: int = 5_000
     limit_rows: int = 1_000_000
+    counted: bool = True
 
 
 class TableSnapshot(Protocol):

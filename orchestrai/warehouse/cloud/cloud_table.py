@@ -5,55 +5,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from orchestrai.core.sql.dialects import Dialect
 from orchestrai.storage.base import Store
+from orchestrai.storage.databases.cloud.cloud_warehouse import Statement, Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 LOADS = "orchestrai_partition_loads"
 PARTITION, VERSION = "orchestrai_partition", "orchestrai_version"
-Values = tuple[str | None, ...]
-
-
-@dataclass(frozen=True)
-class Statement:
-    """A statement, and what is wrong when just this one fails."""
-
-    text: str
-    told: str = ""
-
-
-class Warehouse(Protocol):
-    """What runs statements in a cloud, and waits for them."""
-
-    @property
-    def dialect(self) -> Dialect:
-        """How its SQL differs."""
-        ...
-
-    @property
-    def schema(self) -> str:
-        """The schema of tables that name none."""
-        ...
-
-    def rows(self, query: str) -> list[Values]:
-        """The rows of a query, their values as text. Raises StorageError."""
-        ...
-
-    def run(self, groups: Sequence[Sequence[Statement]]) -> None:
-        """Run statements; a group at least is one transaction. Raises IntegrityError for a statement that tells so, StorageError."""
-        ...
-
-    def load(self, staged: str, schema: "pa.Schema", uris: Sequence[str]) -> list[Statement]:
-        """Load files into a table of that name, or say the statements that will in the same transaction. Raises StorageError."""
-        ...
-
-    def forget(self, staged: Sequence[str]) -> None:
-        """Remove what `load` made outside of any transaction."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -86,34 +47,44 @@ class CloudTable:
     _schema: "pa.Schema | None" = None
     _keys: list[str] = field(default_factory=list)
     _staged: list[str] = field(default_factory=list)
+    _checks: int = 0
 
     def __post_init__(self) -> None:
         self.dialect = self.target.warehouse.dialect
         owner, _, self.plain = self.target.table.rpartition(".")
         self.owner = owner or self.target.warehouse.schema
 
-    def _place(self, name: str) -> str:
+    def place(self, name: str) -> str:
         return f"{self.dialect.name(self.owner)}.{self.dialect.column(name)}"
 
     def prepare(self, schema: "pa.Schema") -> None:
         """Create the table and the notes beside it where they are not there, and the columns that the contract got since."""
+        text, whole = self._kinds
+        notes = [(name, text) for name in ("name", "part", "root", "version")] + [("seq", whole), ("row_count", whole)]
+        self.make(schema, [(PARTITION, text), (VERSION, text)], LOADS, notes)
+
+    @property
+    def _kinds(self) -> tuple[str, str]:
         import pyarrow as pa
 
+        return self.dialect.type_of(pa.string()), self.dialect.type_of(pa.int64())
+
+    def make(
+        self, schema: "pa.Schema", marks: Sequence[tuple[str, str]], noted: str, notes: Sequence[tuple[str, str]]
+    ) -> None:
+        """Create the table with marks of ours and the notes `noted`, and add the columns that the table lacks."""
         self._schema = schema
         dialect, on = self.dialect, self.target.warehouse
-        text, whole = dialect.type_of(pa.string()), dialect.type_of(pa.int64())
-        marks = [(PARTITION, text), (VERSION, text)]
-        columns = [(field.name, dialect.type_of(field.type)) for field in schema] + marks
-        notes = [(name, text) for name in ("name", "part", "root", "version")] + [("seq", whole), ("row_count", whole)]
+        columns = [(field.name, dialect.type_of(field.type)) for field in schema] + list(marks)
+        cluster = dialect.cluster.format(dialect.column(PARTITION)) if marks[0][0] == PARTITION else ""
         made = [
-            f"CREATE TABLE IF NOT EXISTS {self._place(LOADS)} ({self._defined(notes)})",
-            f"CREATE TABLE IF NOT EXISTS {self._place(self.plain)} ({self._defined(columns)})"
-            + dialect.cluster.format(dialect.column(PARTITION)),
+            f"CREATE TABLE IF NOT EXISTS {self.place(noted)} ({self._defined(notes)})",
+            f"CREATE TABLE IF NOT EXISTS {self.place(self.plain)} ({self._defined(columns)}){cluster}",
         ]
         on.run([[Statement(text)] for text in made])
         listed = dialect.listed.format(dialect.value(self.owner), dialect.value(self.plain), dialect.name(self.owner))
         held = {name for (name,) in on.rows(listed)}
-        add = [f"ALTER TABLE {self._place(self.plain)} ADD COLUMN {self._defined([c])}" for c in columns if c[0] not in held]
+        add = [f"ALTER TABLE {self.place(self.plain)} ADD COLUMN {self._defined([c])}" for c in columns if c[0] not in held]
         if add:
             on.run([[Statement(text)] for text in add])
 
@@ -123,59 +94,68 @@ class CloudTable:
     def loaded(self) -> Mapping[str, tuple[str, int]]:
         """The root and the number of the head of each partition that the table holds."""
         named = self.dialect.value(self.target.table)
-        rows = self.target.warehouse.rows(f"SELECT part, root, seq FROM {self._place(LOADS)} WHERE name = {named}")
+        rows = self.target.warehouse.rows(f"SELECT part, root, seq FROM {self.place(LOADS)} WHERE name = {named}")
         return {str(part): (str(root), int(seq or 0)) for part, root, seq in rows}
 
     def replace(self, partition: str, files: Sequence[Path], columns: Sequence[str], version: str) -> int:
         """Stage and load the files; the rows they have."""
-        import pyarrow.parquet as pq
-        import pyarrow.types as kinds
+        dialect, place = self.dialect, self.place(self.plain)
+        mine = f"{dialect.column(PARTITION)} = {dialect.value(partition)}"
+        statements, rows = [Statement(f"DELETE FROM {place} WHERE {mine}")], 0
+        if files:
+            load, staged, rows = self.stage(files)
+            taken = [self.staged_value(name) for name in columns]
+            marks = [dialect.value(partition), dialect.value(version)]
+            into = ", ".join([*map(dialect.column, columns), dialect.column(PARTITION), dialect.column(VERSION)])
+            statements = [
+                *load,
+                *statements,
+                Statement(f"INSERT INTO {place} ({into}) SELECT {', '.join([*taken, *marks])} FROM {staged} AS s"),
+            ]
+        told = f"expected {rows} rows of {partition} in {self.target.table}, found another number after the insert: nothing was changed"
+        statements.append(self.checked(f"SELECT count(*) FROM {place} WHERE {mine}", rows, told))
+        self.groups.append(statements)
+        return rows
 
-        dialect, place = self.dialect, self._place(self.plain)
+    def stage(self, files: Sequence[Path]) -> tuple[list[Statement], str, int]:
+        """Put files into the bucket and load them: statements of the same transaction, the staging table's name in one, the rows."""
+        import pyarrow.parquet as pq
+
         assert self._schema is not None, "prepare comes first"
-        rows, uris = 0, []
-        for path in files:
-            key = f"{self.plain}/{self.token}/{len(self._keys):06d}.parquet"
+        number, rows, uris = len(self._staged), 0, []
+        folder = f"{self.plain}/{self.token}/{number:06d}"
+        for place, path in enumerate(files):
+            key = f"{folder}/{place:06d}.parquet"
             self.target.bucket.write_file(key, path)
             self._keys.append(key)
             uris.append(f"{self.target.staging}/{key}")
             rows += pq.read_metadata(path).num_rows
-        mine = f"{dialect.column(PARTITION)} = {dialect.value(partition)}"
-        statements = [Statement(f"DELETE FROM {place} WHERE {mine}")]
-        if uris:
-            staged = f"orchestrai_staged_{self.token}_{len(self._staged):06d}"
-            self._staged.append(staged)
-            load = self.target.warehouse.load(staged, self._schema, uris)
-            moments = (
-                {f.name for f in self._schema if kinds.is_timestamp(f.type) and f.type.tz} if dialect.staged_moment else ()
-            )
-            names = [dialect.column(name) for name in columns]
-            taken = [
-                dialect.staged_moment.format(column) if name in moments else column
-                for name, column in zip(columns, names, strict=True)
-            ]
-            marks = [dialect.value(partition), dialect.value(version)]
-            into = ", ".join([*names, dialect.column(PARTITION), dialect.column(VERSION)])
-            statements = [
-                *load,
-                *statements,
-                Statement(
-                    f"INSERT INTO {place} ({into}) SELECT {', '.join([*taken, *marks])} FROM {self.staged_place(staged)}"
-                ),
-            ]
-        told = f"expected {rows} rows of {partition} in {self.target.table}, found another number after the insert: nothing was changed"
-        count = f"SELECT count(*) FROM {place} WHERE {mine}"
-        statements.append(Statement(dialect.check.format(count, rows, f"orchestrai check {len(self.groups)}"), told))
-        self.groups.append(statements)
-        return rows
+        staged = f"orchestrai_staged_{self.token}_{number:06d}"
+        self._staged.append(staged)
+        load = self.target.warehouse.load(staged, self._schema, f"{self.target.staging}/{folder}/", uris)
+        return load, self.staged_place(staged), rows
+
+    def staged_value(self, name: str) -> str:
+        """A column of the staging table s as a value of the table's own type."""
+        import pyarrow.types as kinds
+
+        assert self._schema is not None, "prepare comes first"
+        kind, column = self._schema.field(name).type, f"s.{self.dialect.column(name)}"
+        moment = bool(self.dialect.staged_moment) and kinds.is_timestamp(kind) and kind.tz
+        return self.dialect.staged_moment.format(column) if moment else column
+
+    def checked(self, count: str, rows: int, told: str) -> Statement:
+        """A statement that fails, and tells so, unless a count is `rows`."""
+        self._checks += 1
+        return Statement(self.dialect.check.format(count, rows, f"orchestrai check {self._checks - 1}"), told)
 
     def staged_place(self, staged: str) -> str:
         """A staging table as a statement names it: in the schema, unless it is one of the session."""
-        return self.dialect.column(staged) if self.dialect.staged_moment else self._place(staged)
+        return self.dialect.column(staged) if self.dialect.staged_moment else self.place(staged)
 
     def note(self, partition: str, root: str, version: str, seq: int, rows: int) -> None:
         """Remember what was loaded, in the transaction of the rows."""
-        place, value = self._place(LOADS), self.dialect.value
+        place, value = self.place(LOADS), self.dialect.value
         mine = f"name = {value(self.target.table)} AND part = {value(partition)}"
         texts = ", ".join(value(text) for text in (self.target.table, partition, root, version))
         self.groups[-1] += [

@@ -1,4 +1,4 @@
-"""BigQuery by its jobs (v2): Parquet files from a bucket by load jobs, statements by query jobs, both waited for."""
+"""BigQuery by its jobs (v2): Parquet from a bucket by load jobs and into one by EXPORT DATA, statements by query jobs, all waited for."""
 
 import re
 import uuid
@@ -8,11 +8,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.core.sql.dialects import BIGQUERY, Dialect, family_of
-from orchestrai.errors import IntegrityError, StorageError
+from orchestrai.errors import IntegrityError, OrchestraiError, StorageError
 from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting
 from orchestrai.storage.cloud.rest import Api, Token, google_token
-from orchestrai.warehouse.cloud.cloud_table import Statement, Values
-from orchestrai.warehouse.cloud.cloud_url import CloudUrl, cloud_url
+from orchestrai.storage.databases.cloud.cloud_url import CloudUrl, cloud_url
+from orchestrai.storage.databases.cloud.cloud_warehouse import Statement, Unload, Values, one_number
+from orchestrai.storage.databases.cloud.warehouse_faults import statement_error
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,6 +22,11 @@ SCHEME = "bigquery://"
 ENDPOINT = "https://bigquery.googleapis.com"
 LIMIT = timedelta(hours=2)
 _CHECK = re.compile(r"orchestrai check (\d+)")
+
+
+def bigquery_url(text: str) -> CloudUrl:
+    """The URL taken apart; raises ConfigError."""
+    return cloud_url(text, bucket="gs", required=(), optional=("location", "endpoint"))
 
 
 def _name() -> str:
@@ -38,12 +44,12 @@ class BigQuery:
     token: Token = google_token
     clock: Clock = field(default_factory=Clock)
     name: Callable[[], str] = _name
+    limit: timedelta = LIMIT
 
     @classmethod
-    def at(cls, text: str) -> "BigQuery":
-        """The warehouse at a URL. Raises ConfigError."""
-        url = cloud_url(text, bucket="gs", required=(), optional=("location", "endpoint"))
-        return cls(url, google_token, Clock())
+    def at(cls, text: str, limit: timedelta = LIMIT) -> "BigQuery":
+        """The warehouse at a URL; no job of it takes longer than `limit`. Raises ConfigError."""
+        return cls(bigquery_url(text), google_token, Clock(), limit=limit)
 
     @property
     def dialect(self) -> Dialect:
@@ -57,7 +63,31 @@ class BigQuery:
 
     def rows(self, query: str) -> list[Values]:
         """The rows of a query, page by page."""
-        job = self._done({"query": {"query": query, "useLegacySql": False, "useQueryCache": False}})
+        return self._rows_of(self._done(self._query(query)))
+
+    def unload(self, asked: Unload) -> int | None:
+        """One script: rows and count into temporary tables by one transaction, so of one moment, then the rows into the bucket."""
+        counted = [f"CREATE TEMP TABLE orchestrai_count AS SELECT ({asked.count}) AS counted"] if asked.count else []
+        lines = [
+            "BEGIN TRANSACTION",
+            f"CREATE TEMP TABLE orchestrai_rows AS {asked.rows}",
+            *counted,
+            "COMMIT TRANSACTION",
+            f"EXPORT DATA OPTIONS (uri = {BIGQUERY.value(asked.place + '*.parquet')}, format = 'PARQUET') AS "
+            "SELECT * FROM orchestrai_rows",
+            *(["SELECT counted FROM orchestrai_count"] if counted else []),
+        ]
+        job = self._done(self._query(";\n".join(lines) + ";"), asked.name)
+        if not counted:
+            return None
+        return one_number(self._rows_of(job), f"the BigQuery job {job}")
+
+    def _query(self, text: str) -> dict[str, Any]:
+        """A statement or script; tables without a dataset are of the one in the URL."""
+        place = {"projectId": self.url.host, "datasetId": self.schema}
+        return {"query": {"query": text, "useLegacySql": False, "useQueryCache": False, "defaultDataset": place}}
+
+    def _rows_of(self, job: str) -> list[Values]:
         found: list[Values] = []
         page: str | None = ""
         while page is not None:
@@ -77,14 +107,14 @@ class BigQuery:
             lines = ["BEGIN TRANSACTION", *(statement.text for statement in statements), "COMMIT TRANSACTION"]
         script = ";\n".join(lines) + ";"
         try:
-            self._done({"query": {"query": script, "useLegacySql": False}})
-        except StorageError as exc:
+            self._done(self._query(script))
+        except OrchestraiError as exc:
             if (found := _CHECK.search(exc.message)) is not None:
                 told = [statement.told for statement in statements if statement.told]
                 raise IntegrityError(f"{told[int(found[1])]}; look at what else writes to the table") from exc
             raise
 
-    def load(self, staged: str, schema: "pa.Schema", uris: Sequence[str]) -> list[Statement]:
+    def load(self, staged: str, schema: "pa.Schema", folder: str, uris: Sequence[str]) -> list[Statement]:
         """A load job into a table of its own, by the types of the contract and not by those that Parquet would suggest."""
         place = {"projectId": self.url.host, "datasetId": self.schema, "tableId": staged}
         self._done(
@@ -103,7 +133,7 @@ class BigQuery:
 
     def forget(self, staged: Sequence[str]) -> None:
         """Drop the staging tables."""
-        self._done({"query": {"query": "".join(f"DROP TABLE IF EXISTS {one};\n" for one in staged), "useLegacySql": False}})
+        self._done(self._query("".join(f"DROP TABLE IF EXISTS {one};\n" for one in staged)))
 
     def _call(self, method: str, path: str, *, query: dict[str, str] | None = None, body: Any = None) -> Any:
         api = Api(
@@ -117,9 +147,10 @@ class BigQuery:
             raise StorageError(f"expected BigQuery to have {path}, found none: check project and location of the URL")
         return answer
 
-    def _done(self, configuration: dict[str, Any]) -> str:
-        """Start a job and wait for its end; its name. Raises StorageError with the service's reason."""
-        job, location = self.name(), self.url.options.get("location")
+    def _done(self, configuration: dict[str, Any], name: str = "") -> str:
+        """Start a job and wait for its end; its name. Raises StorageError, AccessRefused, ConfigError with the service's reason."""
+        job, location = name or self.name(), self.url.options.get("location")
+        reasons: list[str] = []
         reference = {"projectId": self.url.host, "jobId": job, **({"location": location} if location else {})}
         labels = {"labels": {"made_by": "orchestrai"}}
         self._call("POST", "jobs", body={"jobReference": reference, "configuration": {**configuration, **labels}})
@@ -129,15 +160,23 @@ class BigQuery:
             if status["state"] != "DONE":
                 return "running", str(status["state"])
             error = status.get("errorResult")
-            return ("ended", f"{error.get('reason')}: {error.get('message')}") if error else ("completed", "DONE")
+            if not error:
+                return "completed", "DONE"
+            reasons.append(f"{error.get('reason')}: {error.get('message')}")
+            return "ended", reasons[0]
 
         def stop() -> None:
             self._call("POST", f"jobs/{job}/cancel", body={})
 
         waiting = Waiting(
-            LIMIT, timedelta(seconds=1), "look at its queue", self.clock, longest=timedelta(seconds=20), patient=True
+            self.limit, timedelta(seconds=1), "look at its queue", self.clock, longest=timedelta(seconds=20), patient=True
         )
-        waiting.until_done(job, look, stop, what="the BigQuery job")
+        try:
+            waiting.until_done(job, look, stop, what="the BigQuery job")
+        except StorageError as exc:
+            if not reasons:
+                raise
+            raise statement_error(f"the BigQuery job {job} to end well", reasons[0]) from exc
         return job
 
 

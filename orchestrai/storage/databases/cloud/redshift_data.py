@@ -1,4 +1,4 @@
-"""Redshift by its Data API: batches of statements, each one transaction in a session of its own, rows by COPY from S3."""
+"""Redshift by its Data API: batches of statements, each one transaction in a session of its own, rows by COPY from and UNLOAD to S3."""
 
 import re
 import uuid
@@ -8,10 +8,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.core.sql.dialects import REDSHIFT, Dialect
-from orchestrai.errors import ConfigError, IntegrityError, StorageError
+from orchestrai.errors import ConfigError, IntegrityError, OrchestraiError, StorageError
 from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting, phase_of
-from orchestrai.warehouse.cloud.cloud_table import Statement, Values
-from orchestrai.warehouse.cloud.cloud_url import CloudUrl, cloud_url
+from orchestrai.storage.databases.cloud.cloud_url import CloudUrl, cloud_url
+from orchestrai.storage.databases.cloud.cloud_warehouse import Statement, Unload, Values, one_number
+from orchestrai.storage.databases.cloud.warehouse_faults import statement_error
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,6 +25,16 @@ _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 _ENDED = ("FAILED", "ABORTED")
 
 
+def redshift_url(text: str) -> CloudUrl:
+    """The URL taken apart; raises ConfigError."""
+    url = cloud_url(text, bucket="s3", required=("role",), optional=("region", "schema", "cluster", "user", "secret"))
+    if not _ROLE.fullmatch(url.options["role"]):
+        raise ConfigError(
+            "expected role: the ARN of the role that COPY reads and UNLOAD writes by, found another text: correct the URL"
+        )
+    return url
+
+
 def _token() -> str:
     return uuid.uuid4().hex
 
@@ -31,7 +42,7 @@ def _token() -> str:
 @dataclass(frozen=True)
 class Redshift:
     """See Warehouse; `url` is redshift-data://workgroup/database?staging=s3://bucket/folder&role=arn:..., the role being the one that COPY
-    reads by. `region`, `schema`; `cluster=true` with `user` for a provisioned cluster; `secret` for a secret's ARN.
+    reads and UNLOAD writes by. `region`, `schema`; `cluster=true` with `user` for a provisioned cluster; `secret` for a secret's ARN.
 
     A batch is one transaction. What does not fit into one is cut between partitions: each partition is whole with its note.
     """
@@ -40,16 +51,15 @@ class Redshift:
     client: Any
     clock: Clock = field(default_factory=Clock)
     token: Callable[[], str] = _token
+    limit: timedelta = LIMIT
 
     @classmethod
-    def at(cls, text: str) -> "Redshift":
-        """The warehouse at a URL. Raises ConfigError."""
+    def at(cls, text: str, limit: timedelta = LIMIT) -> "Redshift":
+        """The warehouse at a URL; no statement of it takes longer than `limit`. Raises ConfigError."""
         from orchestrai.storage.cloud.aws import aws_client
 
-        url = cloud_url(text, bucket="s3", required=("role",), optional=("region", "schema", "cluster", "user", "secret"))
-        if not _ROLE.fullmatch(url.options["role"]):
-            raise ConfigError("expected role: the ARN of the role that COPY reads by, found another text: correct the URL")
-        return cls(url, aws_client("redshift-data", region=url.options.get("region")), Clock())
+        url = redshift_url(text)
+        return cls(url, aws_client("redshift-data", region=url.options.get("region")), Clock(), limit=limit)
 
     @property
     def dialect(self) -> Dialect:
@@ -72,10 +82,27 @@ class Redshift:
         """The rows of a query, page by page."""
         started = self._call("execute_statement", Sql=query, ClientToken=self.token(), **self._where)
         self._wait(str(started["Id"]))
+        return self._rows_of(str(started["Id"]))
+
+    def unload(self, asked: Unload) -> int | None:
+        """One batch, so one transaction and one moment: the count, then UNLOAD."""
+        role = REDSHIFT.value(self.url.options["role"])
+        # a query inside of quotes: each of its own is doubled
+        written = f"UNLOAD ({REDSHIFT.value(asked.rows)}) TO {REDSHIFT.value(asked.place)} IAM_ROLE {role} FORMAT AS PARQUET"
+        named = {"StatementName": asked.name, "ClientToken": self.token(), **self._where}
+        if not asked.count:
+            self._wait(str(self._call("execute_statement", Sql=written, **named)["Id"]))
+            return None
+        started = self._call("batch_execute_statement", Sqls=[asked.count, written], **named)
+        self._wait(str(started["Id"]))
+        parts = self._call("describe_statement", Id=started["Id"])["SubStatements"]
+        return one_number(self._rows_of(str(parts[0]["Id"])), f"the Redshift statement {started['Id']}")
+
+    def _rows_of(self, statement: str) -> list[Values]:
         found: list[Values] = []
         page: dict[str, str] = {}
         while True:
-            answer = self._call("get_statement_result", Id=started["Id"], **page)
+            answer = self._call("get_statement_result", Id=statement, **page)
             found += [tuple(_text(value) for value in record) for record in answer["Records"]]
             if not answer.get("NextToken"):
                 return found
@@ -92,15 +119,16 @@ class Redshift:
         if batch:
             self._run(batch)
 
-    def load(self, staged: str, schema: "pa.Schema", uris: Sequence[str]) -> list[Statement]:
+    def load(self, staged: str, schema: "pa.Schema", folder: str, uris: Sequence[str]) -> list[Statement]:
         """A table of the session, filled by COPY: a time is staged without its zone, as Parquet's are read."""
         columns = ", ".join(
             f"{REDSHIFT.column(one.name)} {REDSHIFT.type_of(one.type).replace('TIMESTAMPTZ', 'TIMESTAMP')}" for one in schema
         )
         place, role = REDSHIFT.column(staged), REDSHIFT.value(self.url.options["role"])
-        made = [Statement(f"CREATE TEMPORARY TABLE {place} ({columns})")]
-        return made + [
-            Statement(f"COPY {place} FROM {REDSHIFT.value(uri)} IAM_ROLE {role} FORMAT AS PARQUET") for uri in uris
+        return [
+            Statement(f"CREATE TEMPORARY TABLE {place} ({columns})"),
+            # whatever begins with it, so one statement for all the files
+            Statement(f"COPY {place} FROM {REDSHIFT.value(folder)} IAM_ROLE {role} FORMAT AS PARQUET"),
         ]
 
     def forget(self, staged: Sequence[str]) -> None:
@@ -108,14 +136,10 @@ class Redshift:
 
     def _run(self, batch: Sequence[Statement]) -> None:
         sqls = [statement.text for statement in batch]
-        if len(sqls) > MOST:
-            raise ConfigError(
-                f"expected at most {MOST - 6} files in a partition for Redshift, found {len(sqls) - 6}: compact the partition"
-            )
         started = self._call("batch_execute_statement", Sqls=sqls, ClientToken=self.token(), **self._where)
         try:
             self._wait(str(started["Id"]))
-        except StorageError as exc:
+        except OrchestraiError as exc:
             parts = self._call("describe_statement", Id=started["Id"]).get("SubStatements", ())
             for statement, part in zip(batch, parts, strict=False):
                 if statement.told and part.get("Status") == "FAILED":
@@ -123,17 +147,26 @@ class Redshift:
             raise
 
     def _wait(self, statement: str) -> None:
+        reasons: list[str] = []
+
         def look() -> tuple[Phase, str]:
             told = self._call("describe_statement", Id=statement)
+            if told["Status"] == "FAILED" and told.get("Error"):
+                reasons.append(str(told["Error"]))
             return phase_of(str(told["Status"]), "FINISHED", _ENDED, told.get("Error"))
 
         def stop() -> None:
             self._call("cancel_statement", Id=statement)
 
         waiting = Waiting(
-            LIMIT, timedelta(seconds=1), "look at its queue", self.clock, longest=timedelta(seconds=20), patient=True
+            self.limit, timedelta(seconds=1), "look at its queue", self.clock, longest=timedelta(seconds=20), patient=True
         )
-        waiting.until_done(statement, look, stop, what="the Redshift statement")
+        try:
+            waiting.until_done(statement, look, stop, what="the Redshift statement")
+        except StorageError as exc:
+            if not reasons:
+                raise
+            raise statement_error(f"the Redshift statement {statement} to end well", reasons[0]) from exc
 
     def _call(self, operation: str, **given: Any) -> Any:
         from orchestrai.storage.cloud.cloud_errors import aws_errors

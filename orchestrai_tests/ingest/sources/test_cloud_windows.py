@@ -1,0 +1,163 @@
+"""Tables of BigQuery and Redshift read on behind a watermark: rows by files in a bucket, counted in the transaction that wrote them."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from orchestrai.errors import AccessRefused, ConfigError, IntegrityError, StorageError, TransientStorageError
+from orchestrai.ingest.sources.table_source import SqlSource
+from orchestrai.ledger.ledger import Ledger
+from orchestrai_tests.clouds.played_clouds import Cloud, played_cloud
+from orchestrai_tests.ingest.sources.test_table_windows import ASSET, AT, ids, rows, step
+
+
+@pytest.fixture(params=["bigquery", "redshift"])
+def cloud(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    with played_cloud(request.param, tmp_path, monkeypatch) as found:
+        found.ask(
+            "CREATE TABLE marts.orders (id bigint, customer varchar, amount decimal(12,2), paid boolean, seen_at timestamptz)"
+        )
+        yield found
+
+
+def source(cloud: Cloud) -> SqlSource:
+    return SqlSource(cloud.url, "orders", "at", overlap=timedelta(minutes=5), page_rows=7, retries=0, reconcile=True)
+
+
+def add(cloud: Cloud, *numbers: int, at: datetime = AT) -> None:
+    for number in numbers:
+        moment = (at + timedelta(seconds=number)).isoformat()
+        cloud.ask(
+            f"INSERT INTO marts.orders VALUES ({number}, 'it''s {number}', {number}.50, {number % 2 == 1}, '{moment}')"
+        )
+
+
+def test_rows_arrive_once_typed_as_declared_counted_there_and_nothing_stays_in_the_bucket(
+    ledger: Ledger, cloud: Cloud
+) -> None:
+    add(cloud, *range(20))
+    add(cloud, 20, 21, at=AT + timedelta(days=1))
+    report = step(ledger, source(cloud))
+    assert {o.partition: o.rows for o in report.outcomes} == {"2026-11-20": 20, "2026-11-21": 2}
+    assert report.facts["counted"] == report.facts["read"] == 22
+    assert all(v.passed for o in report.outcomes for v in o.verdicts)
+    first = min(rows(ledger), key=lambda row: row["order_id"])
+    assert first == {"order_id": 0, "customer": "it's 0", "amount": Decimal("0.50"), "paid": False, "at": AT}
+    again = step(ledger, source(cloud))
+    assert again.version == report.version and again.facts["rows"] == 0
+    # a row whose transaction was late, within the overlap
+    add(cloud, 99, at=AT + timedelta(days=1) - timedelta(seconds=90))
+    assert step(ledger, source(cloud)).facts["rows"] == 1
+    assert ids(ledger) == [*range(22), 99]
+    assert cloud.staged == [] and cloud.faults() == []
+
+
+def test_the_receipt_names_the_place_without_options_and_the_transaction(ledger: Ledger, cloud: Cloud) -> None:
+    add(cloud, 1)
+    step(ledger, source(cloud))
+    (material,) = ledger.open(ASSET).receipt("2026-11-20").materials
+    place, _, mark = material.uri.partition("#")
+    assert place == cloud.url.partition("?")[0] + "/orders" and "staging" not in material.uri
+    named = list(cloud.service.jobs) if cloud.played.dialect == "bigquery" else [
+        one.given.get("StatementName", "") for one in cloud.service.asked
+    ]  # fmt: skip
+    assert mark.startswith("orchestrai-") and mark in named
+
+
+@pytest.mark.parametrize("total", [20, 25])
+def test_slices_end_and_begin_between_rows_of_one_moment(ledger: Ledger, cloud: Cloud, total: int) -> None:
+    for number in range(total):
+        cloud.ask(f"INSERT INTO marts.orders VALUES ({number}, 'c', 1, false, '2026-11-20 10:00:{number // 4:02d}+00')")
+    cut = replace(source(cloud), limit_rows=10)
+    for _ in range(total // 10 + 1):
+        report = step(ledger, cut)
+        assert report.facts["counted"] == report.facts["read"]
+    assert ids(ledger) == list(range(total)) and cloud.staged == [] and cloud.faults() == []
+
+
+def test_a_row_that_is_there_twice_at_the_end_of_a_slice_is_counted_and_nothing_is_published(
+    ledger: Ledger, cloud: Cloud
+) -> None:
+    add(cloud, *range(10))
+    add(cloud, 4)
+    (outcome,) = step(ledger, replace(source(cloud), limit_rows=5)).refused
+    (verdict,) = [verdict for verdict in outcome.verdicts if verdict.check == "reconciled"]
+    assert "5 rows read, 6 counted" in verdict.message or "found 5 rows read" in verdict.message
+
+
+def test_files_that_do_not_arrive_are_found_and_nothing_is_published(ledger: Ledger, cloud: Cloud) -> None:
+    add(cloud, *range(10))
+    cloud.played.files = 1
+    # the first file has the last rows: their numbers begin too late
+    with pytest.raises(IntegrityError, match="numbered from 1 on"):
+        step(ledger, source(cloud))
+    cloud.played.files = 0
+    with pytest.raises(IntegrityError, match="10 rows"):
+        step(ledger, source(cloud))
+    assert ledger.find(ASSET) is None and cloud.staged == []
+    cloud.played.files = 2
+    assert step(ledger, source(cloud)).rows == 10 and cloud.faults() == []
+
+
+def test_a_query_is_read_like_a_table(ledger: Ledger, cloud: Cloud) -> None:
+    add(cloud, *range(10))
+    query = "SELECT id, customer, amount, paid, seen_at FROM marts.orders WHERE customer <> 'it''s 3' AND id < 6"
+    if cloud.played.dialect == "bigquery":
+        query = query.replace("'it''s 3'", r"'it\'s 3'")
+    step(ledger, replace(source(cloud), query=query))
+    assert ids(ledger) == [0, 1, 2, 4, 5] and cloud.faults() == []
+
+
+def test_a_missing_table_a_missing_right_and_a_full_queue_are_told_apart(ledger: Ledger, cloud: Cloud) -> None:
+    with pytest.raises(ConfigError, match="nowhere") as missing:
+        step(ledger, replace(source(cloud), table="nowhere"))
+    assert "correct the name" in str(missing.value)
+    if cloud.played.dialect == "redshift":
+        cloud.service.refused = ("AccessDeniedException", "not authorized to perform redshift-data:ExecuteStatement")
+        with pytest.raises(AccessRefused, match="redshift-data:ExecuteStatement"):
+            step(ledger, source(cloud))
+        return
+    cases = {
+        "accessDenied: User does not have bigquery.tables.getData": AccessRefused,
+        "rateLimitExceeded: too many jobs": TransientStorageError,
+        "resourcesExceeded: no slots": StorageError,
+    }
+    for told, kind in cases.items():
+        reason, _, message = told.partition(": ")
+        cloud.service.fail, cloud.service.reason = {"query": message}, reason
+        with pytest.raises(kind, match=message) as caught:
+            step(ledger, source(cloud))
+        assert type(caught.value) is kind
+
+
+def test_a_busy_service_is_asked_again(ledger: Ledger, cloud: Cloud) -> None:
+    add(cloud, 1, 2)
+    patient = replace(source(cloud), retries=2)
+    cloud.throttle(1)
+    assert step(ledger, patient, sleep=lambda seconds: None).rows == 2
+    assert cloud.staged == [] and ids(ledger) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("bigquery://p/d", "no staging"),
+        ("redshift-data://wg/db?staging=s3://b&role=x", "ARN"),
+        ("redshift-data://wg/db?staging=gs://b&role=arn:aws:iam::123456789012:role/r", "s3://"),
+    ],
+)
+def test_a_wrong_url_is_told_when_it_is_declared(url: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        SqlSource(url, "orders", "at")
+
+
+def test_times_of_the_watermark_keep_their_zone(ledger: Ledger, cloud: Cloud) -> None:
+    add(cloud, 1, at=datetime(2026, 11, 20, 23, 59, 58, 250_000, UTC))
+    step(ledger, source(cloud))
+    add(cloud, 2, at=datetime(2026, 11, 20, 23, 59, 58, 500_000, UTC))
+    step(ledger, source(cloud))
+    assert {row["order_id"]: row["at"].microsecond for row in rows(ledger)} == {1: 250_000, 2: 500_000}
