@@ -81,8 +81,8 @@ def require_protocol(made: Any, protocol: type, plugin: Plugin) -> None:
     lacking = sorted(name for name in _asked(protocol) if not hasattr(made, name))
     if lacking:
         raise ConfigError(
-            f"expected the {plugin.kind} plug-in {plugin.name} of {plugin.origin} to give a {protocol.__name__}, found {type(made).__name__} "
-            f"without {', '.join(lacking)}: run the suite of orchestrai.conformance against it"
+            f"expected the {plugin.kind} plug-in {plugin.name} of {plugin.origin} to give a {protocol.__name__}, found "
+            f"{type(made).__name__} without {', '.join(lacking)}: run the suite of orchestrai.conformance against it"
         )
 
 
