@@ -6,7 +6,7 @@ Loading the same version again changes nothing, and an older one than a table ho
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -31,7 +31,7 @@ from orchestrai.warehouse.ports import DeclaredLoad
 from orchestrai.warehouse.spec import LoadSpec
 from orchestrai.warehouse.sqlalchemy_target import SqlAlchemyTarget
 from orchestrai.warehouse.target import STAGED, Statements, quoted, widen_table
-from orchestrai.warehouse.targets import WarehouseTarget, open_target
+from orchestrai.warehouse.targets import WarehouseTarget, opened_target
 
 PRODUCER = Producer("warehouse", __name__)
 
@@ -80,15 +80,15 @@ def load_partitions(
     ConfigError, MissingExtra.
     """
     spec, source = load.spec, load.source_asset
-    with Meter() as meter:
+    with Meter() as meter, ExitStack() as resources:
         dataset = ledger.open(source)
         wanted = sorted(dataset.partitions if partitions is None else set(partitions) & set(dataset.partitions))
-        target = open_target(spec.to, spec.table, home)
+        target = resources.enter_context(opened_target(spec.to, spec.table, home))
         if spec.mode == "merge":
             if isinstance(target, SqlAlchemyTarget):
                 raise ConfigError(
-                    "expected the mode partitions for this warehouse, found merge: PostgreSQL, MySQL, DuckDB, BigQuery and "
-                    "Redshift merge"
+                    "expected the mode partitions for this warehouse, found merge: PostgreSQL, MySQL, DuckDB, BigQuery, "
+                    "Redshift and Snowflake merge"
                 )
             report = load_table(ledger, target, asset=source, key=spec.key, partitions=wanted, contract=load.contract)
             changed = {key: dataset.partitions[key].rows for key in wanted}

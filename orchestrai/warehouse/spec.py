@@ -6,14 +6,15 @@ from pydantic import Field, model_validator
 
 from orchestrai.core.yaml.declaration import Declaration, field_reader
 from orchestrai.secrets.reference import is_reference
+from orchestrai.storage.databases.cloud.open_warehouse import check_warehouse
 from orchestrai.storage.postgres import check_address
 
 
 class LoadSpec(Declaration):
     """One table: the restored data of a dataset, a feature view or the predictions of a model, kept equal to its newest version.
 
-    `to` is postgresql://, mysql://, duckdb:///file, bigquery:// or redshift-data:// with `staging`, an SQLAlchemy URL (snowflake://
-    and others, with that dialect installed), none with a password, or a secret reference to one (env://NAME). Mode "partitions"
+    `to` is postgresql://, mysql://, duckdb:///file, bigquery:// or redshift-data:// with `staging`, snowflake://, an SQLAlchemy URL (of
+    others, with that dialect installed), none with a password, or a secret reference to one (env://NAME). Mode "partitions"
     replaces the partitions that changed; "merge" inserts and updates by `key` (not by SQLAlchemy's URLs).
     """
 
@@ -37,4 +38,6 @@ class LoadSpec(Declaration):
             )
         if is_reference(self.to) or scheme in ("postgresql", "postgres"):
             field_reader(check_address)(self.to)
+        if scheme == "snowflake":
+            field_reader(check_warehouse)(self.to)
         return self

@@ -1,12 +1,14 @@
 """From a URL to the table behind it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrai.errors import ConfigError
 from orchestrai.secrets.reference import is_reference, resolve_secret
 from orchestrai.storage.databases import mysql
-from orchestrai.storage.databases.cloud import bigquery_jobs, redshift_data
-from orchestrai.storage.url import open_store
+from orchestrai.storage.databases.cloud import bigquery_jobs
+from orchestrai.storage.databases.cloud.open_warehouse import SCHEMES, open_warehouse
 from orchestrai.warehouse.cloud.cloud_table import CloudTarget
 from orchestrai.warehouse.mysql_target import MysqlTarget
 from orchestrai.warehouse.sqlalchemy_target import SqlAlchemyTarget
@@ -24,17 +26,27 @@ def open_target(url: str, table: str, home: Path) -> WarehouseTarget:
         return MysqlTarget(url, table)
     if plain.startswith("duckdb:///"):
         return DuckdbTarget(home / plain.removeprefix("duckdb:///"), table)
-    if plain.startswith(redshift_data.SCHEME) or (plain.startswith(bigquery_jobs.SCHEME) and "staging=" in plain):
+    # of BigQuery without a staging place SQLAlchemy's dialect is asked
+    if plain.startswith(SCHEMES) and (not plain.startswith(bigquery_jobs.SCHEME) or "staging=" in plain):
         return _in_cloud(plain, table)
     return SqlAlchemyTarget(url, table)
 
 
+@contextmanager
+def opened_target(url: str, table: str, home: Path) -> Iterator[WarehouseTarget]:
+    """The table at a URL, left with the block: see `open_target`."""
+    target = open_target(url, table, home)
+    try:
+        yield target
+    finally:
+        if isinstance(target, CloudTarget):
+            target.warehouse.close()
+
+
 def _in_cloud(url: str, table: str) -> CloudTarget:
-    """A table that is loaded from a bucket."""
+    """A table that is loaded from files."""
     if table.count(".") > 1:
         raise ConfigError(
             f"expected the table as name or schema.name for this warehouse, found {table}: leave the first out"
         )
-    warehouse = redshift_data.Redshift.at(url) if url.startswith(redshift_data.SCHEME) else bigquery_jobs.BigQuery.at(url)
-    staging = warehouse.url.staging
-    return CloudTarget(warehouse, table, open_store(staging), staging)
+    return CloudTarget(open_warehouse(url), table)

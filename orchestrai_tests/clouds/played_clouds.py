@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from orchestrai.storage.cloud.job_wait import Clock
-from orchestrai.storage.databases.cloud import bigquery_jobs, redshift_data, staged_table
+from orchestrai.storage.databases.cloud import bigquery_jobs, bucket_staging, redshift_data, snowflake_session
 from orchestrai.storage.local import LocalStore
-from orchestrai.warehouse import targets
 from orchestrai_tests.clouds.aws_server import AwsServer, aws_server
 from orchestrai_tests.clouds.bigquery import BigQueryService
 from orchestrai_tests.clouds.loopback import Reply, serving
 from orchestrai_tests.clouds.redshift import RedshiftService
+from orchestrai_tests.clouds.snowflake_driver import Error, SnowflakeDriver
 from orchestrai_tests.clouds.warehouse_sql import PlayedWarehouse
 
 ROLE = "arn:aws:iam::123456789012:role/copy"
@@ -77,12 +77,28 @@ def played_redshift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 @contextmanager
+def played_snowflake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """Snowflake with the schema marts, by a connector that is written by hand."""
+    played = PlayedWarehouse("snowflake", tmp_path / "bucket", "marts")
+    driver = SnowflakeDriver(played, "hunter2canary")
+    monkeypatch.setenv("SNOWFLAKE_URL", "snowflake://ann:hunter2canary@org-acct/shop/marts?warehouse=wh&role=loader")
+    monkeypatch.setattr(snowflake_session.Snowflake, "_named", lambda self: driver)
+
+    def refuse(times: int) -> None:
+        if times:
+            driver.refused = Error("Failed to connect: connection reset", 250003, "08006")
+
+    yield Cloud("env://SNOWFLAKE_URL", played, lambda: [], driver, refuse)
+    assert driver.sessions == 0, "a session stayed open"
+    played.database.close()
+
+
+@contextmanager
 def played_cloud(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """One of them, asked without pauses; its bucket is a folder, as what writes to real ones is tested with the stores."""
-    playing = {"bigquery": played_bigquery, "redshift": played_redshift}[name]
+    playing = {"bigquery": played_bigquery, "redshift": played_redshift, "snowflake": played_snowflake}[name]
     with playing(tmp_path, monkeypatch) as found:
-        for module in (targets, staged_table):
-            monkeypatch.setattr(module, "open_store", lambda url: LocalStore(found.played.bucket))
+        monkeypatch.setattr(bucket_staging, "open_store", lambda url: LocalStore(found.played.bucket))
         for driver in (bigquery_jobs, redshift_data):
             monkeypatch.setattr(driver, "Clock", lambda: Clock(sleep=lambda seconds: None))
         yield found

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from orchestrai.core.sql.dialects import BIGQUERY, DUCKDB, MYSQL, POSTGRES, REDSHIFT, SQLITE, Dialect
+from orchestrai.core.sql.dialects import BIGQUERY, DUCKDB, MYSQL, POSTGRES, REDSHIFT, SNOWFLAKE, SQLITE, Dialect
 from orchestrai.errors import ConfigError
 from orchestrai.storage.databases.table_port import Reached, Relation, Wanted, Window
 from orchestrai.storage.databases.window_query import count_query, rows_query
 
-ALL = (POSTGRES, DUCKDB, SQLITE, MYSQL, BIGQUERY, REDSHIFT)
+ALL = (POSTGRES, DUCKDB, SQLITE, MYSQL, BIGQUERY, REDSHIFT, SNOWFLAKE)
 WANTED = Wanted(
     ("order", "select; --"), frozenset({"order"}), ("at", "order", "x y"), timed=True, numbers=frozenset({"x y"})
 )
@@ -28,8 +28,9 @@ def test_a_window_is_one_statement_of_the_dialect_with_the_names_as_they_are(dia
         (tree,) = sqlglot.parse(query, read=dialect.parser, error_level=sqlglot.ErrorLevel.RAISE)
         assert isinstance(tree, exp.Select)
         (table,) = tree.find_all(exp.Table)
-        assert (table.db, table.name) == ("shop", "order")
-        assert {column.name for column in tree.find_all(exp.Column)} <= set(WANTED.order) | set(WANTED.columns)
+        assert (table.db, table.name) == (dialect.spelled("shop"), dialect.spelled("order"))
+        names = {dialect.spelled(name) for name in (*WANTED.order, *WANTED.columns)}
+        assert {column.name for column in tree.find_all(exp.Column)} <= names
         literals = {one.this for one in tree.find_all(exp.Literal) if one.is_string}
         assert window is not CUT or {"it's", "b"} <= literals
 
@@ -51,3 +52,8 @@ def test_a_text_is_one_value_of_the_dialect(dialect: Dialect, text: str) -> None
     assert tree is not None
     (value,) = tree.expressions
     assert isinstance(value, exp.Literal) and value.this == text
+
+
+def test_a_name_is_folded_as_the_database_folds_it() -> None:
+    assert [SNOWFLAKE.column(name) for name in ("id", "Id", "x y")] == ['"ID"', '"Id"', '"x y"']
+    assert REDSHIFT.column("CustomerID") == '"customerid"' and POSTGRES.column("CustomerID") == '"CustomerID"'

@@ -1,21 +1,22 @@
 """BigQuery and Redshift by their published interfaces: files staged, loaded and put in place by one transaction that counts."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrai.errors import ConfigError, IntegrityError, StorageError
-from orchestrai.storage.databases.cloud import bigquery_jobs, redshift_data
+from orchestrai.errors import ConfigError, DeclarationError, IntegrityError, MissingExtra, StorageError
+from orchestrai.storage.databases.cloud import bigquery_jobs, redshift_data, snowflake_session
 from orchestrai.warehouse import targets
 from orchestrai_tests.clouds.played_clouds import Cloud, played_cloud
 from orchestrai_tests.ingest.declaring import hour, opened, reading, run
 from orchestrai_tests.warehouse.test_warehouse import declared, fill, load
 
 
-@pytest.fixture(params=["bigquery", "redshift"])
+@pytest.fixture(params=["bigquery", "redshift", "snowflake"])
 def cloud(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     (tmp_path / "home").mkdir()
     with played_cloud(request.param, tmp_path, monkeypatch) as found:
@@ -72,7 +73,9 @@ def test_a_table_that_does_not_count_up_is_left_as_it_was(tmp_path: Path, cloud:
     def doubled(text: str) -> list[str]:
         found = whole(text)
         return [
-            again for one in found for again in ([one, one] if one.startswith('INSERT INTO "marts"."readings"') else [one])
+            again
+            for one in found
+            for again in ([one, one] if one.lower().startswith('insert into "marts"."readings"') else [one])
         ]
 
     cloud.played.said = doubled  # type: ignore[method-assign]
@@ -112,6 +115,8 @@ def test_a_job_that_fails_is_told_with_the_reason_and_tried_again_from_the_start
         ("bigquery://p/d?staging=gs://b&colour=1", "unknown colour"),
         ("bigquery://p?staging=gs://b", "another path"),
         ("redshift-data://wg/db?staging=s3://b", "no role"),
+        ("snowflake://ann@acct/shop?warehouse=w", "DATABASE/SCHEMA"),
+        ("snowflake://ann@acct/shop/marts?colour=1", "unknown colour"),
         ("redshift-data://wg/db?staging=s3://b&role=x&region=us-east-1", "ARN"),
     ],
 )
@@ -155,7 +160,11 @@ def test_a_merge_that_was_killed_is_done_again_and_changes_nothing_twice(
     fill(home, *(reading(n, value=n / 2) for n in range(6)))
     runtime = opened(folder, home)
     run(runtime, [hour(10)])
-    driver = bigquery_jobs.BigQuery if cloud.played.dialect == "bigquery" else redshift_data.Redshift
+    driver: Any = {
+        "bigquery": bigquery_jobs.BigQuery,
+        "redshift": redshift_data.Redshift,
+        "snowflake": snowflake_session.Snowflake,
+    }[cloud.played.dialect]
     whole = driver.run
 
     def killed(self: Any, groups: Any) -> None:
@@ -192,7 +201,9 @@ def test_a_merge_after_which_rows_are_not_those_of_the_files_changes_nothing(tmp
             again
             for one in whole(text)
             for again in (
-                [one, "DELETE FROM marts.readings WHERE id = 2"] if 'INSERT INTO "marts"."readings"' in one else [one]
+                [one, "DELETE FROM marts.readings WHERE id = 2"]
+                if 'insert into "marts"."readings"' in one.lower()
+                else [one]
             )
         ]
 
@@ -225,3 +236,17 @@ def test_no_key_and_an_older_version_are_not_merged(tmp_path: Path, cloud: Cloud
     with pytest.raises(ConfigError, match="1 values twice"):
         load(runtime, hour(10))
     assert cloud.staged == [] and cloud.faults() == []
+
+
+def test_without_the_connector_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "snowflake.connector", None)
+    target = targets.open_target("snowflake://ann@acct/shop/marts?warehouse=w", "t", tmp_path)
+    with pytest.raises(MissingExtra, match=r"orchestrai\[snowflake\]"), target.transaction():
+        pass
+
+
+def test_a_password_beside_a_load_is_refused_when_it_is_declared(tmp_path: Path) -> None:
+    url = "snowflake://ann@acct/shop/marts?warehouse=w&token=canary"
+    with pytest.raises(DeclarationError, match="without credentials") as caught:
+        opened(declared(tmp_path / "plant", url), tmp_path / "home")
+    assert "canary" not in str(caught.value)

@@ -1,5 +1,6 @@
 """How databases differ in their SQL: one row of facts for each, so that a statement is written once and said in any of them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -10,7 +11,7 @@ from orchestrai.errors import ConfigError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-
+_PLAIN = re.compile(r"[a-z_][a-z0-9_$]*")
 _NARROWER = {"BIGINT": ("SMALLINT", "INTEGER"), "DOUBLE": ("REAL", "FLOAT", "SMALLINT", "INTEGER"), "TIMESTAMPTZ": ("DATE",)}
 
 
@@ -19,10 +20,13 @@ class Dialect:
     """The facts of one database. Texts with `{}` take what they are about.
 
     `parser` is its name in sqlglot. `types` has a column type for each family of Arrow types, `keys` the type of a text that is part of
-    a primary key. `back` is a moment before another by microseconds, empty where the moment is worked out here. `row_values` when rows
-    are compared whole, `(a, b) > (c, d)`.
+    a primary key. `back` is a moment before another by microseconds, empty where the moment is worked out here. `row_values`
+    when rows are compared whole, `(a, b) > (c, d)`.
     `update` takes table, columns set, staging table and condition; `delete` table and condition, both of them by the names t and s.
     `check` fails unless a count is a number, `listed` asks for the columns of a table, `cluster` is how a table is laid out by a column.
+    `folds` says which names are one whatever their case: all, by their small letters, or plain ones of small letters by their capitals.
+    `staged_in_session` when what is staged is a table of the session; `staged` has what becomes of a staged column of a family, by its
+    name and its type in the table.
     `narrower` has for the first word of a type those of a table that is there which it may take the place of.
     """
 
@@ -46,15 +50,24 @@ class Dialect:
     check: str = "SELECT 1 / CASE WHEN ({0}) = {1} THEN 1 ELSE 0 END"
     listed: str = "SELECT column_name FROM information_schema.columns WHERE table_schema = {0} AND table_name = {1}"
     cluster: str = ""
-    staged_moment: str = ""
+    folds: Literal["", "lower", "plain to upper"] = ""
+    staged_in_session: bool = False
+    staged: Mapping[str, str] = field(default_factory=dict)
     narrower: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NARROWER)
 
     def name(self, table: str) -> str:
         """A table, `name` or `schema.name`, as an identifier."""
         return ".".join(self.column(part) for part in table.split("."))
 
+    def spelled(self, name: str) -> str:
+        """A name as the database's own catalog has it."""
+        if self.folds == "lower":
+            return name.lower()
+        return name.upper() if self.folds == "plain to upper" and _PLAIN.fullmatch(name) else name
+
     def column(self, name: str) -> str:
         """A name as an identifier."""
+        name = self.spelled(name)
         if self.quote == "[":
             return "[" + quoted(name, "]")[1:]
         return quoted(name, self.quote)
@@ -198,7 +211,39 @@ REDSHIFT = Dialect(
     back="",
     differs="({0} <> {1} OR ({0} IS NULL AND {1} IS NOT NULL) OR ({0} IS NOT NULL AND {1} IS NULL))",
     backslashes="refused",
+    folds="lower",
     cluster=" SORTKEY({0})",
+    staged_in_session=True,
     # COPY of Parquet knows no time zones: the clock of UTC is staged, and read as one of UTC
-    staged_moment="({0} AT TIME ZONE 'UTC')",
+    staged={"moment": "({0} AT TIME ZONE 'UTC')"},
+)
+# a session of ours has the zone UTC, and times with a dot and six digits
+SNOWFLAKE = Dialect(
+    "snowflake",
+    {
+        **_USUAL,
+        "unsigned": "NUMBER(20,0)",
+        "double": "DOUBLE",
+        "real": "DOUBLE",
+        "clock": "TIMESTAMP_NTZ(6)",
+        "moment": "TIMESTAMP_TZ(6)",
+        "text": "VARCHAR",
+        "bytes": "BINARY",
+    },
+    text="CAST({0} AS VARCHAR)",
+    back="",
+    decimal="NUMBER({0},{1})",
+    # as a name without quotes is meant, and as SQLAlchemy's dialect takes it
+    folds="plain to upper",
+    backslashes="escape",
+    update="MERGE INTO {0} AS t USING {2} AS s ON {3} WHEN MATCHED THEN UPDATE SET {1}",
+    staged_in_session=True,
+    # files have plain numbers and texts for what a reader of Parquet may take in two ways
+    staged={
+        "moment": "TO_TIMESTAMP_TZ({0}, 6)",
+        "clock": "TO_TIMESTAMP_NTZ({0}, 6)",
+        "date": "CAST({0} AS {1})",
+        "decimal": "CAST({0} AS {1})",
+        "unsigned": "CAST({0} AS {1})",
+    },
 )

@@ -17,13 +17,13 @@ from orchestrai.storage.databases.table_port import Relation, TableSnapshot
 SQLITE, DUCKDB = "sqlite:///", "duckdb:///"
 FILES = (SQLITE, DUCKDB)
 # warehouses that write a window into a bucket
-CLOUDS = ("bigquery://", "redshift-data://")
+CLOUDS = ("bigquery://", "redshift-data://", "snowflake://")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where tables are: `url` is sqlite:///path, duckdb:///path, bigquery:// or redshift-data:// with `staging`, postgresql:// or
-    mysql:// without a password, a scheme that a plug-in adds, or a secret reference.
+    """Where tables are: `url` is sqlite:///path, duckdb:///path, bigquery:// or redshift-data:// with `staging`, snowflake://,
+    postgresql:// or mysql:// without a password, a scheme that a plug-in adds, or a secret reference.
     """
 
     url: str
@@ -50,16 +50,18 @@ class Place:
         if self.plugin is not None:
             refuse_credentials(self.url)
             return
+        credentials = self.url.partition("://")[2].partition("/")[0].rpartition("@")[0]
+        if self.url.startswith((*CLOUDS, *mysql.SCHEMES)) and ":" in credentials:
+            raise ConfigError(
+                "expected a URL without a password, found one with: write where the URL lies, such as env://NAME"
+            )
         if self.url.startswith(CLOUDS):
-            _check_cloud(self.url)
+            from orchestrai.storage.databases.cloud.open_warehouse import check_warehouse
+
+            check_warehouse(self.url)
             return
-        if self.url.startswith(mysql.SCHEMES):
-            if ":" in self.url.partition("://")[2].partition("@")[0] and "@" in self.url:
-                raise ConfigError(
-                    "expected a URL without a password, found one with: write where the URL lies, such as env://NAME"
-                )
-            return
-        postgres.check_address(self.url)
+        if not self.url.startswith(mysql.SCHEMES):
+            postgres.check_address(self.url)
 
     @property
     def resolved(self) -> str:
@@ -84,15 +86,9 @@ class Place:
         if self.plugin is not None:
             return shown_url(self.url)
         if self.of_cloud:
-            return self.resolved.partition("?")[0].rstrip("/")
+            scheme, _, rest = self.resolved.partition("?")[0].rstrip("/").partition("://")
+            return f"{scheme}://{rest.rpartition('@')[2]}"
         return mysql.address(self.url) if self.of_mysql else postgres.address(self.url)
-
-
-def _check_cloud(url: str) -> None:
-    from orchestrai.storage.databases.cloud.bigquery_jobs import bigquery_url
-    from orchestrai.storage.databases.cloud.redshift_data import redshift_url
-
-    (bigquery_url if url.startswith(CLOUDS[0]) else redshift_url)(url)
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrai.storage.base import Store
-from orchestrai.storage.databases.cloud.cloud_warehouse import Statement, Warehouse
+from orchestrai.core.sql.dialects import family_of
+from orchestrai.storage.databases.cloud.cloud_warehouse import Staging, Statement, Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,17 +19,15 @@ PARTITION, VERSION = "orchestrai_partition", "orchestrai_version"
 
 @dataclass(frozen=True)
 class CloudTarget:
-    """A table, `name` or `schema.name`, of a warehouse; `bucket` holds its files under `staging` while they are loaded."""
+    """A table, `name` or `schema.name`, of a warehouse, whose staging place holds the files while they are loaded."""
 
     warehouse: Warehouse
     table: str
-    bucket: Store
-    staging: str
 
     @contextmanager
     def transaction(self) -> "Iterator[CloudTable]":
         """Open a table; what was replaced is put in place when the block is left without an error. Raises StorageError, IntegrityError."""
-        table = CloudTable(self, uuid.uuid4().hex[:12])
+        table = CloudTable(self, uuid.uuid4().hex[:12], self.warehouse.staging)
         try:
             yield table
             self.warehouse.run(table.groups)
@@ -43,9 +41,9 @@ class CloudTable:
 
     target: CloudTarget
     token: str
+    staging: Staging
     groups: list[list[Statement]] = field(default_factory=list)
     _schema: "pa.Schema | None" = None
-    _keys: list[str] = field(default_factory=list)
     _staged: list[str] = field(default_factory=list)
     _checks: int = 0
 
@@ -82,9 +80,15 @@ class CloudTable:
             f"CREATE TABLE IF NOT EXISTS {self.place(self.plain)} ({self._defined(columns)}){cluster}",
         ]
         on.run([[Statement(text)] for text in made])
-        listed = dialect.listed.format(dialect.value(self.owner), dialect.value(self.plain), dialect.name(self.owner))
+        listed = dialect.listed.format(
+            dialect.value(dialect.spelled(self.owner)), dialect.value(dialect.spelled(self.plain)), dialect.name(self.owner)
+        )
         held = {name for (name,) in on.rows(listed)}
-        add = [f"ALTER TABLE {self.place(self.plain)} ADD COLUMN {self._defined([c])}" for c in columns if c[0] not in held]
+        add = [
+            f"ALTER TABLE {self.place(self.plain)} ADD COLUMN {self._defined([c])}"
+            for c in columns
+            if dialect.spelled(c[0]) not in held
+        ]
         if add:
             on.run([[Statement(text)] for text in add])
 
@@ -123,26 +127,22 @@ class CloudTable:
 
         assert self._schema is not None, "prepare comes first"
         number, rows, uris = len(self._staged), 0, []
-        folder = f"{self.plain}/{self.token}/{number:06d}"
+        folder = f"{self._folder}/{number:06d}"
         for place, path in enumerate(files):
             key = f"{folder}/{place:06d}.parquet"
-            self.target.bucket.write_file(key, path)
-            self._keys.append(key)
-            uris.append(f"{self.target.staging}/{key}")
+            self.staging.put(key, path)
+            uris.append(f"{self.staging.place}/{key}")
             rows += pq.read_metadata(path).num_rows
         staged = f"orchestrai_staged_{self.token}_{number:06d}"
         self._staged.append(staged)
-        load = self.target.warehouse.load(staged, self._schema, f"{self.target.staging}/{folder}/", uris)
+        load = self.target.warehouse.load(staged, self._schema, f"{self.staging.place}/{folder}/", uris)
         return load, self.staged_place(staged), rows
 
     def staged_value(self, name: str) -> str:
         """A column of the staging table s as a value of the table's own type."""
-        import pyarrow.types as kinds
-
         assert self._schema is not None, "prepare comes first"
         kind, column = self._schema.field(name).type, f"s.{self.dialect.column(name)}"
-        moment = bool(self.dialect.staged_moment) and kinds.is_timestamp(kind) and kind.tz
-        return self.dialect.staged_moment.format(column) if moment else column
+        return self.dialect.staged.get(family_of(kind), "{0}").format(column, self.dialect.type_of(kind))
 
     def checked(self, count: str, rows: int, told: str) -> Statement:
         """A statement that fails, and tells so, unless a count is `rows`."""
@@ -151,7 +151,7 @@ class CloudTable:
 
     def staged_place(self, staged: str) -> str:
         """A staging table as a statement names it: in the schema, unless it is one of the session."""
-        return self.dialect.column(staged) if self.dialect.staged_moment else self.place(staged)
+        return self.dialect.column(staged) if self.dialect.staged_in_session else self.place(staged)
 
     def note(self, partition: str, root: str, version: str, seq: int, rows: int) -> None:
         """Remember what was loaded, in the transaction of the rows."""
@@ -165,7 +165,10 @@ class CloudTable:
 
     def clean(self) -> None:
         """Remove what was staged."""
-        for key in self._keys:
-            self.target.bucket.delete(key)
+        self.staging.clean(self._folder)
         if self._staged:
             self.target.warehouse.forget([self.staged_place(staged) for staged in self._staged])
+
+    @property
+    def _folder(self) -> str:
+        return f"{self.plain}/{self.token}"

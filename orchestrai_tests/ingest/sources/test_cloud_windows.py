@@ -1,4 +1,4 @@
-"""Tables of BigQuery and Redshift read on behind a watermark: rows by files in a bucket, counted in the transaction that wrote them."""
+"""Tables of BigQuery, Redshift and Snowflake read on behind a watermark: rows by files, counted in the moment that they are of."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,10 +12,11 @@ from orchestrai.errors import AccessRefused, ConfigError, IntegrityError, Storag
 from orchestrai.ingest.sources.table_source import SqlSource
 from orchestrai.ledger.ledger import Ledger
 from orchestrai_tests.clouds.played_clouds import Cloud, played_cloud
+from orchestrai_tests.clouds.snowflake_driver import Error
 from orchestrai_tests.ingest.sources.test_table_windows import ASSET, AT, ids, rows, step
 
 
-@pytest.fixture(params=["bigquery", "redshift"])
+@pytest.fixture(params=["bigquery", "redshift", "snowflake"])
 def cloud(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     with played_cloud(request.param, tmp_path, monkeypatch) as found:
         found.ask(
@@ -61,10 +62,15 @@ def test_the_receipt_names_the_place_without_options_and_the_transaction(ledger:
     step(ledger, source(cloud))
     (material,) = ledger.open(ASSET).receipt("2026-11-20").materials
     place, _, mark = material.uri.partition("#")
-    assert place == cloud.url.partition("?")[0] + "/orders" and "staging" not in material.uri
-    named = list(cloud.service.jobs) if cloud.played.dialect == "bigquery" else [
-        one.given.get("StatementName", "") for one in cloud.service.asked
-    ]  # fmt: skip
+    plain = "snowflake://org-acct/shop/marts" if cloud.played.dialect == "snowflake" else cloud.url.partition("?")[0]
+    assert place == f"{plain}/orders" and "staging" not in material.uri
+    named = {
+        "bigquery": lambda: list(cloud.service.jobs),
+        "redshift": lambda: [one.given.get("StatementName", "") for one in cloud.service.asked],
+        "snowflake": lambda: [
+            text.split('"')[1].replace("_", "-").lower() for text in cloud.service.asked if "AS counted" in text
+        ],
+    }[cloud.played.dialect]()
     assert mark.startswith("orchestrai-") and mark in named
 
 
@@ -113,9 +119,10 @@ def test_a_query_is_read_like_a_table(ledger: Ledger, cloud: Cloud) -> None:
 
 
 def test_a_missing_table_a_missing_right_and_a_full_queue_are_told_apart(ledger: Ledger, cloud: Cloud) -> None:
-    with pytest.raises(ConfigError, match="nowhere") as missing:
+    with pytest.raises(ConfigError, match=r"(?i)nowhere") as missing:
         step(ledger, replace(source(cloud), table="nowhere"))
     assert "correct the name" in str(missing.value)
+    cases: dict[str, type[Exception]]
     if cloud.played.dialect == "redshift":
         cloud.service.refused = ("AccessDeniedException", "not authorized to perform redshift-data:ExecuteStatement")
         with pytest.raises(AccessRefused, match="redshift-data:ExecuteStatement"):
@@ -126,9 +133,18 @@ def test_a_missing_table_a_missing_right_and_a_full_queue_are_told_apart(ledger:
         "rateLimitExceeded: too many jobs": TransientStorageError,
         "resourcesExceeded: no slots": StorageError,
     }
+    if cloud.played.dialect == "snowflake":
+        cases = {
+            "3001: Insufficient privileges to operate on table 'ORDERS'": AccessRefused,
+            "604: Statement reached its statement or warehouse timeout and was cancelled, timed out": TransientStorageError,
+            "90073: Warehouse 'WH' cannot be used": StorageError,
+        }
     for told, kind in cases.items():
         reason, _, message = told.partition(": ")
-        cloud.service.fail, cloud.service.reason = {"query": message}, reason
+        if cloud.played.dialect == "snowflake":
+            cloud.service.refused = Error(message, int(reason), "42501")
+        else:
+            cloud.service.fail, cloud.service.reason = {"query": message}, reason
         with pytest.raises(kind, match=message) as caught:
             step(ledger, source(cloud))
         assert type(caught.value) is kind
@@ -146,13 +162,17 @@ def test_a_busy_service_is_asked_again(ledger: Ledger, cloud: Cloud) -> None:
     ("url", "told"),
     [
         ("bigquery://p/d", "no staging"),
+        ("snowflake://ann@acct/shop", "DATABASE/SCHEMA"),
+        ("snowflake://ann@acct/shop/marts?warehouse=w&token=canary", "without a password"),
+        ("snowflake://ann:canary@acct/shop/marts?warehouse=w", "without a password"),
         ("redshift-data://wg/db?staging=s3://b&role=x", "ARN"),
         ("redshift-data://wg/db?staging=gs://b&role=arn:aws:iam::123456789012:role/r", "s3://"),
     ],
 )
 def test_a_wrong_url_is_told_when_it_is_declared(url: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=told) as caught:
         SqlSource(url, "orders", "at")
+    assert "canary" not in str(caught.value)
 
 
 def test_times_of_the_watermark_keep_their_zone(ledger: Ledger, cloud: Cloud) -> None:
@@ -161,3 +181,11 @@ def test_times_of_the_watermark_keep_their_zone(ledger: Ledger, cloud: Cloud) ->
     add(cloud, 2, at=datetime(2026, 11, 20, 23, 59, 58, 500_000, UTC))
     step(ledger, source(cloud))
     assert {row["order_id"]: row["at"].microsecond for row in rows(ledger)} == {1: 250_000, 2: 500_000}
+
+
+@pytest.mark.parametrize("cloud", ["snowflake"], indirect=True)
+def test_a_wrong_password_is_told_without_it(ledger: Ledger, cloud: Cloud) -> None:
+    cloud.service.password = "another"
+    with pytest.raises(AccessRefused, match="Incorrect username or password") as caught:
+        step(ledger, source(cloud))
+    assert "hunter2canary" not in str(caught.value)

@@ -11,6 +11,7 @@ from orchestrai.core.sql.dialects import BIGQUERY, Dialect, family_of
 from orchestrai.errors import IntegrityError, OrchestraiError, StorageError
 from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting
 from orchestrai.storage.cloud.rest import Api, Token, google_token
+from orchestrai.storage.databases.cloud.bucket_staging import BucketStaging
 from orchestrai.storage.databases.cloud.cloud_url import CloudUrl, cloud_url
 from orchestrai.storage.databases.cloud.cloud_warehouse import Statement, Unload, Values, one_number
 from orchestrai.storage.databases.cloud.warehouse_faults import statement_error
@@ -55,6 +56,14 @@ class BigQuery:
     def dialect(self) -> Dialect:
         """How its SQL differs."""
         return BIGQUERY
+
+    @property
+    def staging(self) -> BucketStaging:
+        """The folder of the bucket."""
+        return BucketStaging.at(self.url.staging)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     @property
     def schema(self) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrai.core.sql.dialects import Dialect
@@ -41,8 +42,38 @@ def one_number(rows: Sequence[Values], what: str) -> int:
     return int(rows[0][0])
 
 
+class Staging(Protocol):
+    """Where files lie between a warehouse and this side, in folders that are named `a/b`."""
+
+    @property
+    def place(self) -> str:
+        """How the warehouse calls it, without a slash at the end."""
+        ...
+
+    def put(self, key: str, path: Path) -> None:
+        """Copy a Parquet file there. Raises StorageError."""
+        ...
+
+    def fetch(self, folder: str, to: Path) -> list[Path]:
+        """The files of a folder, copied here. Raises StorageError."""
+        ...
+
+    def clean(self, folder: str) -> None:
+        """Remove the files of a folder. Raises StorageError."""
+        ...
+
+
 class Warehouse(Protocol):
     """What runs statements in a cloud, and waits for them."""
+
+    @property
+    def staging(self) -> Staging:
+        """Where files are put for it, and by it."""
+        ...
+
+    def close(self) -> None:
+        """Leave it; what it has a session for ends with that."""
+        ...
 
     @property
     def dialect(self) -> Dialect:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrai.core.sql.dialects import REDSHIFT, Dialect
 from orchestrai.errors import ConfigError, IntegrityError, OrchestraiError, StorageError
 from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting, phase_of
+from orchestrai.storage.databases.cloud.bucket_staging import BucketStaging
 from orchestrai.storage.databases.cloud.cloud_url import CloudUrl, cloud_url
 from orchestrai.storage.databases.cloud.cloud_warehouse import Statement, Unload, Values, one_number
 from orchestrai.storage.databases.cloud.warehouse_faults import statement_error
@@ -65,6 +66,14 @@ class Redshift:
     def dialect(self) -> Dialect:
         """How its SQL differs."""
         return REDSHIFT
+
+    @property
+    def staging(self) -> BucketStaging:
+        """The folder of the bucket."""
+        return BucketStaging.at(self.url.staging)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     @property
     def schema(self) -> str:

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.errors import IntegrityError
-from orchestrai.storage.base import Store
-from orchestrai.storage.databases.cloud import bigquery_jobs, redshift_data
-from orchestrai.storage.databases.cloud.cloud_warehouse import Unload, Warehouse, one_number
+from orchestrai.storage.databases.cloud.cloud_warehouse import Staging, Unload, Warehouse, one_number
+from orchestrai.storage.databases.cloud.open_warehouse import open_warehouse
 from orchestrai.storage.databases.table_port import Paging, Relation, Wanted, Window
 from orchestrai.storage.databases.window_query import NUMBER, nulls_query, numbered_query, ranked_count_query
-from orchestrai.storage.url import open_store
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,19 +27,17 @@ def _token() -> str:
 @contextmanager
 def staged_table(url: str, relation: Relation, limit: timedelta | None = None) -> "Iterator[StagedTable]":
     """A table of the warehouse at a URL with `staging`; no statement takes longer than `limit`. Raises ConfigError."""
-    warehouse: bigquery_jobs.BigQuery | redshift_data.Redshift
-    if url.startswith(redshift_data.SCHEME):
-        warehouse = redshift_data.Redshift.at(url, limit or redshift_data.LIMIT)
-    else:
-        warehouse = bigquery_jobs.BigQuery.at(url, limit or bigquery_jobs.LIMIT)
-    staging = warehouse.url.staging
+    warehouse = open_warehouse(url, limit)
     named = relation.table if relation.query or "." in relation.table else f"{warehouse.schema}.{relation.table}"
-    yield StagedTable(warehouse, Relation(named, relation.query), open_store(staging), staging)
+    try:
+        yield StagedTable(warehouse, Relation(named, relation.query), warehouse.staging)
+    finally:
+        warehouse.close()
 
 
 @dataclass
 class StagedTable:
-    """See TableSnapshot: rows and count are of the one transaction that `batches` asks for. `bucket` holds the files at `staging`.
+    """See TableSnapshot: rows and count are of the one transaction that `batches` asks for. the files lie in `staging`.
 
     Each row has its number in the window, so that files may come in any order, and one that is missing or twice is found without
     a count. What was staged is removed when the rows were read, whether it went well or not.
@@ -49,8 +45,7 @@ class StagedTable:
 
     warehouse: Warehouse
     relation: Relation
-    bucket: Store
-    staging: str
+    staging: Staging
     token: str = field(default_factory=_token)
     _counted: int | None = None
 
@@ -77,27 +72,16 @@ class StagedTable:
 
     def batches(self, wanted: Wanted, window: Window, paging: Paging) -> "Iterator[pa.RecordBatch]":
         """Rows in order. Raises IntegrityError where their numbers have a hole or one twice, StorageError, AccessRefused, ConfigError."""
-        dialect, prefix = self.warehouse.dialect, f"orchestrai-read/{self.token}/"
-        asked = (dialect, self.relation, wanted, window, paging.limit_rows)
+        folder = f"orchestrai-read/{self.token}"
+        asked = (self.warehouse.dialect, self.relation, wanted, window, paging.limit_rows)
         count = ranked_count_query(*asked) if paging.counted else ""
-        with tempfile.TemporaryDirectory(prefix="orchestrai-unload-") as folder:
+        with tempfile.TemporaryDirectory(prefix="orchestrai-unload-") as scratch:
             try:
-                unload = Unload(numbered_query(*asked), count, f"{self.staging}/{prefix}", self.name)
+                unload = Unload(numbered_query(*asked), count, f"{self.staging.place}/{folder}/", self.name)
                 self._counted = self.warehouse.unload(unload)
-                yield from _in_order(self._fetched(prefix, Path(folder)), Path(folder), paging.page_rows)
+                yield from _in_order(self.staging.fetch(folder, Path(scratch)), Path(scratch), paging.page_rows)
             finally:
-                for info in list(self.bucket.list(prefix)):
-                    self.bucket.delete(info.key)
-
-    def _fetched(self, prefix: str, folder: Path) -> list[Path]:
-        paths = []
-        for number, info in enumerate(self.bucket.list(prefix)):
-            path = folder / f"{number:06d}.parquet"
-            with path.open("wb") as file:
-                for chunk in self.bucket.stream(info.key):
-                    file.write(chunk)
-            paths.append(path)
-        return paths
+                self.staging.clean(folder)
 
 
 def _in_order(paths: list[Path], folder: Path, page_rows: int) -> "Iterator[pa.RecordBatch]":
@@ -126,4 +110,19 @@ def _in_order(paths: list[Path], folder: Path, page_rows: int) -> "Iterator[pa.R
                     "a file is missing or there twice; look at what else writes to the staging folder"
                 )
             seen += batch.num_rows
-            yield batch.select(batch.schema.names[:-1])
+            yield pa.RecordBatch.from_arrays([_whole(one) for one in batch.columns[:-1]], names=batch.schema.names[:-1])
+
+
+def _whole(column: "pa.Array") -> "pa.Array":
+    """Integers as such, where a warehouse has but decimals for them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as kinds
+
+    if not kinds.is_decimal(column.type) or column.type.scale:
+        return column
+    try:
+        return pc.cast(column, pa.int64())
+    except pa.ArrowInvalid:
+        # beyond 64 bits: what it may become says the table of conversions
+        return column

@@ -29,14 +29,14 @@ _MEANINGS: tuple[tuple[re.Pattern[str], type[OrchestraiError], str], ...] = (
             r"syntax error|invalidQuery|no such"
         ),
         ConfigError,
-        "correct the name",
+        "correct the name, or grant it",
     ),
 )
 
 
-def statement_error(what: str, reason: str) -> OrchestraiError:
+def statement_error(what: str, reason: str, **fields: object) -> OrchestraiError:
     """The error for a statement that ended with a reason; `what` completes "expected"."""
     for pattern, kind, remedy in _MEANINGS:
         if pattern.search(reason):
-            return kind(f"expected {what}, found {reason[:400]}: {remedy}")
-    return StorageError(f"expected {what}, found {reason[:400]}: look at its history there")
+            return kind(f"expected {what}, found {reason[:400]}: {remedy}", **fields)
+    return StorageError(f"expected {what}, found {reason[:400]}: look at its history there", **fields)

@@ -1,0 +1,32 @@
+"""From a URL to the warehouse behind it."""
+
+from datetime import timedelta
+
+from orchestrai.errors import ConfigError
+from orchestrai.storage.databases.cloud import bigquery_jobs, redshift_data, snowflake_session
+from orchestrai.storage.databases.cloud.cloud_warehouse import Warehouse
+
+SCHEMES = (bigquery_jobs.SCHEME, redshift_data.SCHEME, snowflake_session.SCHEME)
+LIMIT = timedelta(hours=2)
+
+
+def open_warehouse(url: str, limit: timedelta | None = None) -> Warehouse:
+    """The warehouse at a URL, not behind a reference; no statement takes longer than `limit`. Raises ConfigError, MissingExtra."""
+    if url.startswith(redshift_data.SCHEME):
+        return redshift_data.Redshift.at(url, limit or LIMIT)
+    if url.startswith(snowflake_session.SCHEME):
+        return snowflake_session.Snowflake.at(url, limit or LIMIT)
+    return bigquery_jobs.BigQuery.at(url, limit or LIMIT)
+
+
+def check_warehouse(url: str) -> None:
+    """Raise ConfigError, which shows no secret, for a URL that none of them has; nothing is asked."""
+    if url.startswith(redshift_data.SCHEME):
+        redshift_data.redshift_url(url)
+    elif url.startswith(snowflake_session.SCHEME):
+        if snowflake_session.snowflake_url(url).secrets:
+            raise ConfigError(
+                "expected a URL without a password, found one with: write where the URL lies, such as env://NAME"
+            )
+    else:
+        bigquery_jobs.bigquery_url(url)
