@@ -20,7 +20,7 @@ NAMESAKES = {
     ("models/registry/mlflow_registry.py", "create_experiment"),
     ("storage/databases/cloud/redshift_data.py", "batch_execute_statement"),
     ("storage/databases/cloud/redshift_data.py", "execute_statement"),
-    ("warehouse/tables/iceberg_table.py", "create_table"),
+    ("warehouse/tables/iceberg/iceberg_table.py", "create_table"),
 }
 # of S3 an action is not always named as its operation: the reference's page "Actions, resources, and condition keys for Amazon S3"
 S3_ACTIONS = {"list_objects_v2": "s3:ListBucket", "head_object": "s3:GetObject"}
