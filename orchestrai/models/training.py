@@ -15,7 +15,7 @@ from orchestrai.errors import ModelError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.models.drift import profile
-from orchestrai.models.estimators import boosting, cooccurrence, logistic
+from orchestrai.models.estimators import added_estimator, boosting, cooccurrence, logistic
 from orchestrai.models.estimators import sklearn_estimator as sklearn_model
 from orchestrai.models.estimators.artifact import (
     GOLDEN_FILE,
@@ -113,6 +113,8 @@ def fit(spec: ModelSpec, rows: Rows, train_places: Any, train_rows: Rows | None 
         return cooccurrence.fit(chosen.cooccurrence, taken), {}
     if chosen.sklearn is not None:
         return sklearn_model.fit(chosen.sklearn, spec.task, taken), {}
+    if chosen.plugin is not None:
+        return added_estimator.fit(chosen.plugin, spec.task, taken), {}
     params = chosen.xgboost
     if params is None:
         raise ModelError(f"{spec.name}: expected an estimator, found none")
@@ -227,7 +229,7 @@ def describe_model(
         facts={**{key: value for key, value in facts.items() if key != "job"}, **_labels(train_rows)},
         profile=profile(train_rows),
         importance=model.importance(train_rows.columns),
-        libraries=library_versions(spec.estimator.kind),
+        libraries=library_versions(spec.estimator),
         classes=train_rows.classes,
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrai.conformance.engines import EngineConformance
+from orchestrai.conformance.estimators import EstimatorConformance, Make
 from orchestrai.conformance.notifiers import NotifierConformance
 from orchestrai.conformance.stores import StoreConformance
 from orchestrai.conformance.tables import Fill, Opening, Row, TableConformance
@@ -15,6 +16,7 @@ from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.databases.table_port import Relation, TableSnapshot, Wanted, Window
 from orchestrai_tests.plugins.acme.engine import SingleEngine
 from orchestrai_tests.plugins.acme.journal import Journal, journal
+from orchestrai_tests.plugins.acme.linear import Linear
 from orchestrai_tests.plugins.acme.pager import Pager
 from orchestrai_tests.plugins.acme.shelf import Shelf
 
@@ -67,6 +69,16 @@ class TestPager(NotifierConformance):
     @pytest.fixture
     def broken(self, tmp_path: Path) -> Pager:
         return Pager({"file": str(tmp_path / "no folder" / "told.jsonl")})
+
+
+class TestLinear(EstimatorConformance):
+    """Its estimator."""
+
+    tasks = ("binary", "regression", "ranking", "forecast")
+
+    @pytest.fixture
+    def make(self) -> Make:
+        return lambda seed: Linear({"penalty": 2.0}, seed)
 
 
 class Forgetful(Shelf):

@@ -4,7 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
-from orchestrai.core.yaml.declaration import Declaration
+from orchestrai.core import plugins
+from orchestrai.core.yaml.declaration import Declaration, field_reader
+from orchestrai.errors import ConfigError
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -138,6 +140,36 @@ class SklearnParams(Declaration):
         return params
 
 
+class AddedParams(Declaration):
+    """An estimator that an installed package adds, by its name, with parameters of its own."""
+
+    name: str
+    params: dict[str, SklearnValue] = Field(default_factory=dict)
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("name")
+    @classmethod
+    def _installed(cls, name: str) -> str:
+        field_reader(required_plugin)(name)
+        return name
+
+    @property
+    def plugin(self) -> plugins.Plugin:
+        """The package's entry point; raises ConfigError where it is not installed."""
+        return required_plugin(self.name)
+
+
+def required_plugin(name: str) -> plugins.Plugin:
+    """The estimator of an installed package; raises ConfigError where there is none of that name."""
+    plugin = plugins.find("estimators", name)
+    if plugin is None:
+        known = ", ".join(plugins.names("estimators")) or "none"
+        raise ConfigError(
+            f"expected an estimator of an installed package ({known}), found {name}: install the package that adds it"
+        )
+    return plugin
+
+
 class Estimator(Declaration):
     """Exactly one kind of model with its parameters."""
 
@@ -145,6 +177,7 @@ class Estimator(Declaration):
     logistic: LogisticParams | None = None
     cooccurrence: CooccurrenceParams | None = None
     sklearn: SklearnParams | None = None
+    plugin: AddedParams | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
