@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from orchestrai.core import plugins
-from orchestrai.core.yaml.declaration import Declaration, field_reader
+from orchestrai.core.yaml.declaration import Declaration
 from orchestrai.errors import ConfigError
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -143,15 +143,9 @@ class SklearnParams(Declaration):
 class AddedParams(Declaration):
     """An estimator that an installed package adds, by its name, with parameters of its own."""
 
-    name: str
+    name: str = Field(pattern=r"^[a-z][a-z0-9._-]*$")
     params: dict[str, SklearnValue] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0)
-
-    @field_validator("name")
-    @classmethod
-    def _installed(cls, name: str) -> str:
-        field_reader(required_plugin)(name)
-        return name
 
     @property
     def plugin(self) -> plugins.Plugin:

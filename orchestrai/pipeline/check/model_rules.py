@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from orchestrai.core import plugins
 from orchestrai.core.yaml.declaration import Location
 from orchestrai.errors import ConfigError, ModelError, OrchestraiError
 from orchestrai.features.labels import declared_label
@@ -225,6 +226,10 @@ def _check_estimator(model: ModelNode, at: Location, mistakes: Mistakes) -> None
                 if options is not None and not is_trained_by(place, boosted.objective):
                     expected = f"an objective that {place} trains ({_objectives(place)})"
                     mistakes.wrong((*at, "estimator", "xgboost", "objective"), expected, repr(boosted.objective))
+    added = model.spec.estimator.plugin
+    if added is not None and plugins.find("estimators", added.name) is None:
+        known = ", ".join(plugins.names("estimators")) or "there is none"
+        mistakes.wrong((*at, "estimator", "plugin", "name"), f"an estimator of an installed package ({known})", added.name)
     if chosen is not None:
         _check_sklearn(chosen, (*at, "estimator", "sklearn", "params"), mistakes)
 
