@@ -75,7 +75,7 @@ class Settings:
     sealed_memory_bytes: Annotated[
         int, "memory that verified inputs may take at once; beyond it they are copied to files without a name"
     ] = 256 * 1024 * 1024
-    engine: Annotated[str, "feature engine: auto, duckdb or spark"] = "auto"
+    engine: Annotated[str, "feature engine: auto, duckdb, spark, or one that a plug-in adds"] = "auto"
     spark_threshold_bytes: Annotated[int, "input size from which 'auto' means spark"] = 0
     step_seconds: Annotated[
         int,

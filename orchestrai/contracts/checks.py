@@ -1,6 +1,7 @@
 """The audit of one partition: five checks of stable names, from Parquet footers wherever these suffice."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from orchestrai.errors import UnreadableObject
 CLOCK_SKEW = timedelta(minutes=5)
 # no zone is further from UTC than this
 FAR_ZONE = timedelta(hours=15)
-# what can be said of a whole partition only
 # of a verdict that time alone may change: when that is
 PASSES_AT = "passes_at"
+# what can be said of a whole partition only
 OF_THE_WHOLE = ("row_volume", "freshness")
+VALUES = "values"
 
 
 def check_names(contract: Contract) -> list[CheckInfo]:
@@ -29,7 +31,7 @@ def check_names(contract: Contract) -> list[CheckInfo]:
     checks = [
         CheckInfo("schema", True, "Declared columns and types, from the source's header and the Parquet footers."),
         CheckInfo("row_volume", True, f"Rows against what this day should have (rule {contract.volume.method})."),
-        CheckInfo("values", True, "Nulls, keys, ranges, enumerations and patterns."),
+        CheckInfo(VALUES, True, "Nulls, keys, ranges, enumerations and patterns."),
     ]
     if contract.event_time:
         checks.append(CheckInfo("partition", True, f"{contract.event_time} lies inside the partition's window."))
@@ -47,14 +49,17 @@ def check_partition(
     now: datetime,
     closed: ClosedDays | None = None,
     whole: bool = True,
+    sound: Sequence[Path] = (),
 ) -> list[Verdict]:
     """Audit a partition's Parquet files; one verdict per name in `check_names`, in that order.
 
     `history` has the rows of other partitions by key; only earlier ones count. `closed` replaces the contract's closed days. Files
     that are not the `whole` partition are what one batch adds to it: volume and freshness then wait for the restored data's audit.
+    The columns of `sound` files are not looked at again: they broke no rule on values when they were judged.
     Raises nothing on damaged files: they fail the schema check.
     """
-    judge = _judge(contract, files, partition, grain, history, now, (closed or contract.closed).due(partition, grain))
+    due = (closed or contract.closed).due(partition, grain)
+    judge = _judge(contract, files, partition, grain, history, now, due, sound)
     later = "judged when the partition is restored: it fills batch by batch"
     return [
         judge(info.name) if whole or info.name not in OF_THE_WHOLE else Verdict(info.name, True, later)
@@ -70,6 +75,7 @@ def _judge(
     history: Mapping[str, int],
     now: datetime,
     due: bool,
+    sound: Sequence[Path],
 ) -> Callable[[str], Verdict]:
     """What gives the verdict of each check on these files."""
     try:
@@ -88,8 +94,8 @@ def _judge(
             return _volume(contract, footers.rows, partition, grain, history, now)
         if schema.closes_gate:
             return Verdict(check, False, "not judged: the schema check failed")
-        if check == "values":
-            return _values(contract, footers)
+        if check == VALUES:
+            return _values(contract, replace(footers, files=[path for path in files if path not in sound]))
         assert contract.event_time is not None
         bounds = _event_bounds(footers.columns[contract.event_time], grain)
         if check == "partition":
@@ -145,12 +151,12 @@ def _volume(
 def _values(contract: Contract, footers: Footers) -> Verdict:
     faults = value_faults(contract, footers)
     if not faults:
-        return Verdict("values", True, "nulls, keys, ranges and enumerations as declared")
+        return Verdict(VALUES, True, "nulls, keys, ranges and enumerations as declared")
     errors = [fault for fault in faults if fault.severity == "error"]
     worst = errors or faults
     message = "; ".join(fault.message for fault in worst[:5])
     details: dict[str, JsonValue] = {"faults": [fault.message for fault in faults]}
-    return Verdict("values", False, message, "error" if errors else "warn", details)
+    return Verdict(VALUES, False, message, "error" if errors else "warn", details)
 
 
 def _utc(value: Any, grain: Grain) -> datetime:

@@ -5,14 +5,18 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from orchestrai.core import plugins
 from orchestrai.core.former_names import first_name
 from orchestrai.core.time.duration_cron import Duration
 from orchestrai.core.time.partition_key import time_part
-from orchestrai.core.yaml.declaration import SHARED, Declaration, FormerNames, require_moved
+from orchestrai.core.yaml.declaration import SHARED, Declaration, FormerNames, field_reader, require_moved
+from orchestrai.errors import ConfigError
 
 ARRIVAL = "arrival"
+# engines that orchestrai has itself
+ENGINES = ("duckdb", "spark")
 _IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
@@ -34,7 +38,20 @@ def _share(value: object) -> object:
         raise ValueError(f"expected a share such as 2% or 0.02, found {value}") from exc
 
 
+def check_engine(name: str) -> str:
+    """Return the name of an engine, or `auto`, unchanged; raises ConfigError where nobody has one of that name."""
+    if name not in ("auto", *ENGINES) and plugins.find("engines", name) is None:
+        known = ", ".join(("auto", *ENGINES, *plugins.names("engines")))
+        raise ConfigError(f"expected an engine ({known}), found {name!r}: correct it, or install the package that adds it")
+    return name
+
+
 Name = Annotated[str, Field(pattern=_IDENTIFIER)]
+EngineName = Annotated[
+    str,
+    AfterValidator(field_reader(check_engine)),
+    Field(description="auto, duckdb, spark, or the name of one that a plug-in adds"),
+]
 Share = Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(_names), Field(min_length=1)]
 References = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
@@ -105,7 +122,7 @@ class Recompute(Declaration):
 class _Query(Declaration):
     sql: str = Field(min_length=1)
     tables: Mapping[Name, TableClocks] = Field(default_factory=dict)
-    engine: Literal["auto", "duckdb", "spark"] = "auto"
+    engine: EngineName = "auto"
 
 
 class FeatureViewSpec(_Query):
@@ -150,9 +167,9 @@ class FeatureViewSpec(_Query):
             raise ValueError("expected outputs: {column: TYPE} beside python, found none")
         if not self.python and (self.outputs or self.over != "arrow"):
             raise ValueError("expected outputs and over beside python only, found them beside sql")
-        if self.python and self.engine == "spark":
+        if self.python and self.engine not in ("auto", "duckdb"):
             raise ValueError(
-                "expected engine: duckdb or auto beside python, found spark: write the view as sql to run it on Spark"
+                f"expected engine: duckdb or auto beside python, found {self.engine}: write the view as sql to run it there"
             )
         if self.python and self.event_time is not None and self.lookback is None:
             raise ValueError(

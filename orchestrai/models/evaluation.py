@@ -8,6 +8,7 @@ import numpy as np
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.partition_key import WHOLE
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import IntegrityError, ModelError
 from orchestrai.ledger.dataset import Dataset
@@ -27,7 +28,7 @@ from orchestrai.models.presentation import plots
 from orchestrai.models.presentation.card import model_card
 from orchestrai.models.promotion_rule import METRICS_FILE, decide_promotion, leak_verdict
 from orchestrai.models.registry.versions import serving_champion
-from orchestrai.models.rows import WHOLE, Rows, TrainingSet, encode, read_training_set
+from orchestrai.models.rows import Rows, TrainingSet, encode, read_training_set
 from orchestrai.models.spec import Forecast, ModelAssets, ModelSpec
 from orchestrai.models.splitting import HeldOut, held_out_parts, moment
 from orchestrai.models.training import Progress, quiet

@@ -10,6 +10,7 @@ import numpy as np
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.partition_key import WHOLE
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ModelError
 from orchestrai.ledger.ledger import Ledger
@@ -19,7 +20,7 @@ from orchestrai.models.drift import drift, drift_verdict
 from orchestrai.models.estimators.artifact import Scorer, load_dataset
 from orchestrai.models.ports import FeatureRows, KnownFeatures
 from orchestrai.models.presentation.plots import draw_drift
-from orchestrai.models.rows import EVENT_TIME, WHOLE, Floats, Rows
+from orchestrai.models.rows import EVENT_TIME, Floats, Rows
 from orchestrai.models.spec import ModelSpec
 from orchestrai.stage.last_judgement import FACT
 

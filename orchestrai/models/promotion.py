@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.partition_key import WHOLE
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import IntegrityError, ModelError
 from orchestrai.ledger.dataset import Dataset
@@ -17,7 +18,6 @@ from orchestrai.models.metrics.metric import Measures, document_measures
 from orchestrai.models.promotion_rule import METRICS_FILE, PromotionDecision, decide_promotion
 from orchestrai.models.registry.rolled_back import rolled_back_twin, told
 from orchestrai.models.registry.versions import serving_champion
-from orchestrai.models.rows import WHOLE
 from orchestrai.models.spec import ModelSpec
 
 PRODUCER = Producer("champion", __name__)

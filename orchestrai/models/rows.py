@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.time.partition_key import WHOLE
 from orchestrai.errors import ModelError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import InputRef
@@ -22,7 +23,6 @@ Ints = npt.NDArray[np.int64]
 Matrix = npt.NDArray[np.float32]
 EVENT_TIME = "event_time"
 LABEL = "label"
-WHOLE = "all"
 BLOCK_ROWS = 2048
 MAX_CLASSES = 200
 

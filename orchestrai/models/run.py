@@ -162,7 +162,9 @@ def _candidate_checks(model: DeclaredModel) -> list[CheckInfo]:
 
 def _evaluation_checks(model: DeclaredModel) -> list[CheckInfo]:
     checks = [
-        CheckInfo("promotion", False, "Whether the candidate would be promoted."),
+        CheckInfo(
+            "promotion", False, "Whether the figures would promote it; one that was rolled back only a person brings back."
+        ),
         CheckInfo("leak_alarm", False, "A metric too good to be true means that the label leaked into the features."),
         CheckInfo("feature_drift", False, "Features against the champion's training set."),
         CheckInfo(

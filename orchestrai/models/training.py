@@ -9,6 +9,7 @@ import numpy as np
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.partition_key import WHOLE
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ModelError
 from orchestrai.ledger.ledger import Ledger
@@ -27,7 +28,7 @@ from orchestrai.models.estimators.artifact import (
 )
 from orchestrai.models.estimators.search import best_parameters
 from orchestrai.models.remote.training_job import Trainer
-from orchestrai.models.rows import WHOLE, Rows, encode, infer_classes, infer_columns, read_training_set
+from orchestrai.models.rows import Rows, encode, infer_classes, infer_columns, read_training_set
 from orchestrai.models.spec import ModelSpec, TrainOn
 from orchestrai.models.splitting import HeldOut, hold_out, moment, stopping_rows
 from orchestrai.models.task import VALUES

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrai.errors import ConfigError
+from orchestrai.features.engines.added_engine import AddedEngine
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Engine
 from orchestrai.features.engines.spark_engine import SparkEngine
@@ -82,12 +83,14 @@ def engine_for(
 ) -> Engine:
     """The engine by the settings, else as the view wants it, else as `choose` says, else DuckDB.
 
-    Raises ConfigError where Spark jobs are chosen and nothing can start them.
+    Raises ConfigError where Spark jobs are chosen and nothing can start them, and for an engine that nobody has.
     """
     choice = settings.engine if settings.engine != "auto" else wanted
     if choice == "auto":
         choice = choose() if choose is not None else "duckdb"
-    return _spark(settings, session, launch, workers) if choice == "spark" else embedded(settings)
+    if choice == "spark":
+        return _spark(settings, session, launch, workers)
+    return embedded(settings) if choice == "duckdb" else AddedEngine(choice)
 
 
 def open_session(settings: Settings) -> object:

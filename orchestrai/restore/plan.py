@@ -1,12 +1,14 @@
 """What a restore will read, and how long that should take."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrai.errors import IntegrityError, RestoreError
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
+from orchestrai.ledger.manifest import FileEntry
 from orchestrai.ledger.receipt import Receipt
+from orchestrai.restore.growing_partitions import NOTHING, RestoredFiles
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.vault import Vault
@@ -26,11 +28,25 @@ class PartitionPlan:
     source_root: str
     snapshot: SnapshotCommit
     files: tuple[StoredFile, ...]
+    restored: RestoredFiles = NOTHING
+
+    @property
+    def standing(self) -> dict[str, FileEntry]:
+        """The files that are restored already, by path."""
+        found = {file.path: self.restored.of(file) for file in self.files}
+        return {path: entry for path, entry in found.items() if entry is not None}
+
+    @property
+    def lacking(self) -> tuple[StoredFile, ...]:
+        """The files that are to be copied."""
+        return tuple(file for file in self.files if self.restored.of(file) is None)
 
 
 @dataclass(frozen=True)
 class RestorePlan:
-    """What a restore reads; `predicted_seconds` from the last restore of the asset where there was one."""
+    """What a restore reads: `bytes` and `objects` are of the files that it copies; `predicted_seconds` from the last restore of the asset
+    where there was one.
+    """
 
     snapshot: str
     asset: str
@@ -40,16 +56,28 @@ class RestorePlan:
     predicted_seconds: float
 
 
-def plan_restore(ledger: Ledger, vault: Vault, *, snapshot: str, asset: str, partitions: Sequence[str]) -> RestorePlan:
-    """Find each partition in the vault at the root its receipt names; raises NotReceipted, RestoreError, IntegrityError."""
+def plan_restore(
+    ledger: Ledger,
+    vault: Vault,
+    *,
+    snapshot: str,
+    asset: str,
+    partitions: Sequence[str],
+    restored: Mapping[str, RestoredFiles] | None = None,
+) -> RestorePlan:
+    """Find each partition in the vault at the root its receipt names; raises NotReceipted, RestoreError, IntegrityError.
+
+    What is `restored` already of a partition is not copied again where it has the very bytes.
+    """
     published = ledger.open(snapshot)
     planned = []
     commits: dict[str, list[SnapshotCommit]] = {}
     named: dict[str, SnapshotCommit | None] = {}
     for partition in sorted(set(partitions)):
-        planned.append(_plan_partition(vault, published, partition, commits, named))
-    size = sum(file.size for part in planned for file in part.files)
-    objects = len({place.key for part in planned for file in part.files for place in file.places})
+        part = _plan_partition(vault, published, partition, commits, named)
+        planned.append(replace(part, restored=(restored or {}).get(partition, NOTHING)))
+    lacking = [file for part in planned for file in part.lacking]
+    size, objects = sum(file.size for file in lacking), len({place.key for file in lacking for place in file.places})
     return RestorePlan(snapshot, asset, tuple(planned), size, objects, _predict(ledger, asset, size, objects))
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import Grain
 from orchestrai.core.tree.ordered_keys import Overlay
 from orchestrai.core.verdict import Audit, Verdict
+from orchestrai.errors import DigestMismatch, MissingObject
 from orchestrai.ingest.coverage_audit import coverage_finding
 from orchestrai.ingest.ports import LandedDataset
 from orchestrai.ledger.dataset import Dataset, verified
@@ -24,6 +25,7 @@ from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 from orchestrai.ledger.session import Session
 from orchestrai.restore.closed_partitions import ClosedPartitions, closing_check
+from orchestrai.restore.growing_partitions import NOTHING, GrowingPartitions, RestoredFiles
 from orchestrai.restore.plan import PartitionPlan, plan_restore
 from orchestrai.restore.read_back import copy_out
 from orchestrai.restore.warm_up import require_warm, survey
@@ -40,17 +42,18 @@ from orchestrai.vault.spread.copy_tasks import put_out
 from orchestrai.vault.vault import Vault
 
 PRODUCER = Producer("restored", __name__)
-# looks at a partition's staged data files; its verdicts
-Judge = Callable[[str, list[Path]], Sequence[Verdict]]
+# looks at a partition's staged data files, and which of them were found sound before; its verdicts
+Judge = Callable[[str, list[Path], list[Path]], Sequence[Verdict]]
 
 
 @dataclass(frozen=True)
 class RestoreTask:
-    """Partitions of a published `snapshot` to restore as `asset`."""
+    """Partitions of a published `snapshot` to restore as `asset`; `restored` is what stands of those that still grow."""
 
     snapshot: str
     asset: str
     partitions: Sequence[str]
+    restored: Mapping[str, RestoredFiles] = field(default_factory=dict)
 
 
 def restore(
@@ -63,19 +66,21 @@ def restore(
 ) -> StageReport:
     """Restore partitions of `snapshot` from the vault's bytes, and publish them as `asset`.
 
-    Every byte is hashed on the way. Each partition's root must equal the snapshot's and the raw events', which `same_version` judges
-    before the commit: where one differs, nothing is published. `audit` sees the staged data files, and what it refuses is not
-    published, unless an override of the run waives it; `closing` holds what is over and unlike the partitions before it. The receipt
-    carries the `parameters`. Raises RestoreError, MissingObject, DigestMismatch, IntegrityError: then nothing is published. Never
-    writes over live data.
+    Every byte is hashed on the way; what the task says is restored already stands, its data hashed where it lies. Each partition's root
+    must equal the snapshot's and the raw events', which `same_version` judges before the commit: where one differs, nothing is published.
+    `audit` sees the staged data files, and what it refuses is not published, unless an override of the run waives it; `closing` holds
+    what is over and unlike the partitions before it. The receipt carries the `parameters`. Raises RestoreError, MissingObject,
+    DigestMismatch, IntegrityError: then nothing is published. Never writes over live data.
     """
     ledger, snapshot, asset = context.ledger, task.snapshot, task.asset
     context.begin(f"{asset}@{task.partitions[0]}" if task.partitions else asset)
     begun = time.perf_counter()
     with Meter() as meter:
         session = ledger.session(asset, PRODUCER)
-        plan = plan_restore(ledger, vault, snapshot=snapshot, asset=asset, partitions=task.partitions)
-        require_warm(survey([file for part in plan.partitions for file in part.files], control_plane(vault.store)))
+        plan = plan_restore(
+            ledger, vault, snapshot=snapshot, asset=asset, partitions=task.partitions, restored=task.restored
+        )
+        require_warm(survey([file for part in plan.partitions for file in part.lacking], control_plane(vault.store)))
         source = ledger.open(snapshot)
         verdicts, here = Audit(), asset.rsplit("/", 1)[-1]
         above = snapshot.rsplit("/", 1)[-1]
@@ -86,12 +91,14 @@ def restore(
             staged = session.staged(part.partition).root
             roots[part.partition] = {part.source: part.source_root, above: part.root, here: staged}
         equal = same_version(roots)
-        sound = all(verdict.passed for verdict in equal.values())
+        proven = all(verdict.passed for verdict in equal.values())
         for partition, verdict in equal.items():
             verdicts.add(partition, verdict)
-            if audit is not None and sound:
-                with _staged_data(ledger, session, partition) as files:
-                    verdicts.add(partition, *audit(partition, files))
+            if audit is not None and proven:
+                with _staged_data(ledger, session, partition) as data:
+                    files, known = list(data.values()), task.restored.get(partition, NOTHING)
+                    sound = [data[entry.key] for entry in known.files.values() if known.sound and entry.key in data]
+                    verdicts.add(partition, *audit(partition, files, sound))
                     if closing is not None and verdicts.is_open(partition):
                         verdicts.add(partition, *closing.judge(session, partition, files))
         meter.read = meter.written = plan.bytes
@@ -104,6 +111,9 @@ def restore(
             "vault": vault.identity(),
             "snapshots": [*sorted({part.snapshot.snapshot_id for part in plan.partitions})],
         }
+        if task.restored:
+            # of partitions that still grow; each of these files has a receipt before this one that tells of its copying
+            facts["restored_before"] = sum(len(part.standing) for part in plan.partitions)
         inputs = [InputRef(snapshot, source.version, source.roots([part.partition for part in plan.partitions]))]
         report = session.commit(
             verdicts,
@@ -118,7 +128,7 @@ def restore(
 
 def _stage(context: RunContext, vault: Vault, session: Session, parts: Sequence[PartitionPlan]) -> None:
     """Write the files of some partitions, each hashed on the way, and add them to the session."""
-    files = [(file, session.key(part.partition, file.path)) for part in parts for file in part.files]
+    files = [(file, session.key(part.partition, file.path)) for part in parts for file in part.lacking]
     spread, lake = vault.spread, context.ledger.lake
     if spread is not None and spread.takes_copies(sum(file.size for file, _ in files), lake):
         packed = dict(zip((key for _, key in files), spread.copy_out(vault, lake, files, context.progress), strict=True))
@@ -127,7 +137,9 @@ def _stage(context: RunContext, vault: Vault, session: Session, parts: Sequence[
         for part in parts:
             packed |= _copied(context, vault, session, part)
     for part in parts:
-        for file in part.files:
+        for standing in part.standing.values():
+            session.add_entry(part.partition, standing)
+        for file in part.lacking:
             key = session.key(part.partition, file.path)
             role = "landed" if file.role == "landed" else "data"
             entry = FileEntry(file.path, file.size, file.rows, file.sha256, key, "lake", role, packed[key])  # type: ignore[arg-type]
@@ -146,19 +158,19 @@ def _copied(context: RunContext, vault: Vault, session: Session, part: Partition
     done = 0
     # a store on this disk writes each chunk at once; another may gather them
     reuse = lake.local_path(session.key(part.partition, "probe")) is not None
-    for count in copy_out(vault, part.files, put, workers=vault.workers, reuse=reuse):
+    for count in copy_out(vault, part.lacking, put, workers=vault.workers, reuse=reuse):
         done += count
-        context.told(f"restore {part.partition}", done, len(part.files))
+        context.told(f"restore {part.partition}", done, len(part.lacking))
     return packed
 
 
 @contextmanager
-def _staged_data(ledger: Ledger, session: Session, partition: str) -> Iterator[list[Path]]:
-    """The data files as they lie in the lake now, verified, for who judges them before the commit."""
+def _staged_data(ledger: Ledger, session: Session, partition: str) -> Iterator[dict[str, Path]]:
+    """The data files as they lie in the lake now, verified, for who judges them before the commit; by their keys."""
     with ExitStack() as stack:
         entries = [entry for entry in session.staged(partition).files if entry.role == "data"]
         remedy = "it was altered since it was written, nothing was published; restore it again"
-        yield [stack.enter_context(verified(ledger, entry, remedy)).path for entry in entries]
+        yield {entry.key: stack.enter_context(verified(ledger, entry, remedy)).path for entry in entries}
 
 
 # -- the stage ---------------------------------------------------------------------------------------------------
@@ -174,9 +186,18 @@ def _run(context: RunContext, node: AssetNode[LandedDataset], partitions: Sequen
     standing = [] if context.again else _restored_already(context, node, ready, parameters)
     todo = [key for key in ready if key not in {outcome.partition for outcome in standing}]
     if todo:
-        task = RestoreTask(upstream, node.asset, todo)
+        vault = context.port(Vault)
+        growing = GrowingPartitions(context, dataset, PRODUCER, parameters).standing(current, vault, todo)
+        task = RestoreTask(upstream, node.asset, todo, growing)
         closing = ClosedPartitions.of(dataset, current, context.now())
-        report = restore(context, context.port(Vault), task, _audit(context, node), parameters, closing)
+        try:
+            report = restore(context, vault, task, _audit(context, node), parameters, closing)
+        except (DigestMismatch, MissingObject):
+            if not growing:
+                raise
+            # what stood is not what was restored, or the vault lacks a byte: a whole restore mends the one and tells the other
+            task = RestoreTask(upstream, node.asset, todo)
+            report = restore(context, vault, task, _audit(context, node), parameters, closing)
     else:
         report = StageReport(node.asset, None, ())
     report = with_standing(report, current, standing)
@@ -215,9 +236,9 @@ def _audit(context: RunContext, node: AssetNode[LandedDataset]) -> Judge:
     history = Overlay[int](raw.partitions if raw else None, attrgetter("rows"))
     restored, before = context.ledger.find(node.asset), Audit()
 
-    def audit(partition: str, files: list[Path]) -> Sequence[Verdict]:
+    def audit(partition: str, files: list[Path], sound: list[Path]) -> Sequence[Verdict]:
         contract, grain, now = dataset.contract, node.grain, context.now()
-        verdicts = check_partition(contract, files, partition=partition, grain=grain, history=history, now=now)
+        verdicts = check_partition(contract, files, partition=partition, grain=grain, history=history, now=now, sound=sound)
         before.combine(partition, *verdicts, *coverage_finding(verdicts, contract, partition, grain, now, restored, before))
         return before[partition]
 

@@ -6,13 +6,13 @@ from datetime import timedelta
 from itertools import groupby
 
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.parallel import map_calls
 from orchestrai.errors import RestoreError
 from orchestrai.storage.cloud.control import ControlPlane, Tier
 from orchestrai.vault.format.chunk_table import StoredObject
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.pieces.object_reads import pinned
 
-_THREADS = 8
 # what the services promise for a standard request: S3 Glacier 3 to 5 h, Deep Archive 12 h, Azure Archive 15 h
 _HOURS = {"GLACIER": 5, "DEEP_ARCHIVE": 12, "Archive": 15}
 _LONGEST = 48
@@ -73,31 +73,26 @@ def survey(files: Iterable[StoredFile], control: ControlPlane | None) -> Warmth:
     objects = {place.key: place for file in files for place in file.places}
     if control is None or not control.archives:
         return Warmth(len(objects), ())
-    from concurrent.futures import ThreadPoolExecutor
-
     plane = control
     sessions = [list(group) for _, group in groupby(sorted(objects.values(), key=_session), key=_session)]
 
     def cold(file: StoredObject) -> list[ColdObject]:
         return _told(file, pinned(file.key, file.version, lambda version: plane.tier(file.key, version)))
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        firsts = list(pool.map(cold, [session[0] for session in sessions]))
-        rest = [file for session, first in zip(sessions, firsts, strict=True) if first for file in session[1:]]
-        groups = [*firsts, *pool.map(cold, rest)]
+    firsts = list(map_calls(cold, [session[0] for session in sessions]))
+    rest = [file for session, first in zip(sessions, firsts, strict=True) if first for file in session[1:]]
+    groups = [*firsts, *map_calls(cold, rest)]
     return Warmth(len(objects), tuple(sorted((one for group in groups for one in group), key=lambda one: one.key)))
 
 
 def warm_up(warmth: Warmth, control: ControlPlane, days: int) -> Warmth:
     """Ask the store to make the cold objects readable for `days`; does not wait. Idempotent."""
-    from concurrent.futures import ThreadPoolExecutor
 
     def asked(cold: ColdObject) -> list[ColdObject]:
         tier = pinned(cold.key, cold.version, lambda version: control.warm(cold.key, days, version))
         return [] if _readable(tier) else [ColdObject(cold.key, cold.version, cold.size, tier.storage_class, True)]
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return Warmth(warmth.objects, tuple(one for group in pool.map(asked, warmth.cold) for one in group))
+    return Warmth(warmth.objects, tuple(one for group in map_calls(asked, warmth.cold) for one in group))
 
 
 def wait_until_warm(

@@ -30,12 +30,12 @@ _LOST = (
     "the database system is",
 )
 
-_PLAIN = ("postgresql://", "postgres://")
+SCHEMES = ("postgresql://", "postgres://")
 
 
 def check_address(reference: str) -> str:
     """Return a secret reference, or a PostgreSQL URL without a password, unchanged; raises ConfigError that shows neither."""
-    if not reference.startswith(_PLAIN):
+    if not reference.startswith(SCHEMES):
         return check_reference(reference)
     if ("@" in reference and ":" in reference.partition("://")[2].partition("@")[0]) or "password=" in reference:
         raise ConfigError("expected a URL without a password, found one with: write where the URL lies, such as env://NAME")
@@ -45,7 +45,7 @@ def check_address(reference: str) -> str:
 def parameters(reference: str) -> Mapping[str, str]:
     """The connection parameters behind a reference to a URL or DSN, or in a URL; raises ConfigError that shows none of them."""
     driver = _driver()
-    text = check_address(reference) if reference.startswith(_PLAIN) else resolve_secret(reference)
+    text = check_address(reference) if reference.startswith(SCHEMES) else resolve_secret(reference)
     try:
         params = driver.conninfo.conninfo_to_dict(text)
     except driver.ProgrammingError:

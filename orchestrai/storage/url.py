@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from orchestrai.core import plugins
 from orchestrai.errors import ConfigError
 from orchestrai.project.in_force import connection_for
 from orchestrai.project.url_cover import CLOUDS, named
@@ -31,7 +32,7 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 
 
 def open_store(url: str, options: "StoreOptions | None" = None) -> Store:
-    """Open the store at `url`: a path, file:, memory:, s3://, az://, abfss:// or gs://.
+    """Open the store at `url`: a path, file:, memory:, s3://, az://, abfss:// or gs://, or a scheme that a plug-in adds.
 
     Without `options` it is reached by the connection that the URL names (`s3+replica://bucket`) or that covers it, else as the cloud's
     standard environment variables say, read now. A cloud store retries. Raises ConfigError, never with a secret in its message.
@@ -61,6 +62,8 @@ def _opened(given: str, options: "StoreOptions | None") -> Store:
         return LocalStore(_file_path(url))
     if scheme == "memory":
         return MemoryStore(name=url.partition(":")[2].strip("/") or "memory")
+    if scheme not in CLOUD:
+        return _added(scheme, url)
     return _cloud(scheme, url, options if options is not None else _declared(url))
 
 
@@ -127,11 +130,22 @@ def _scheme(url: str) -> str:
     scheme = url.partition(":")[0] if ":" in url else ""
     if not scheme or "/" in scheme:
         return ""
-    if scheme not in ("file", "memory", *CLOUD):
+    if scheme not in ("file", "memory", *CLOUD) and plugins.find("stores", scheme) is None:
+        added = "".join(f", {name}://" for name in plugins.names("stores"))
         raise ConfigError(
-            f"expected a path or a URL of file:, memory:, s3://, az://, abfss:// or gs://, found {scheme}: correct it"
+            f"expected a path or a URL of file:, memory:, s3://, az://, abfss:// or gs://{added}, found {scheme}: correct it, or install "
+            "the package that adds it"
         )
     return scheme
+
+
+def _added(scheme: str, url: str) -> Store:
+    """The store that a plug-in opens: its entry point takes the URL."""
+    plugin = plugins.find("stores", scheme)
+    assert plugin is not None
+    store: Store = plugin.load()(url)
+    plugins.require_protocol(store, Store, plugin)
+    return store
 
 
 def _file_path(url: str) -> Path:

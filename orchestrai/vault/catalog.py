@@ -21,6 +21,8 @@ PASSED_OVER = 4
 _LOOKED_BACK = 32
 # objects of trees whose bytes are kept: a tree's newest pages lie in the object of its root
 _OBJECTS_KEPT = 64
+# lists of files that were decoded: the partition that grows is asked for by each stage of a minute
+_LISTS_KEPT = 16
 
 
 class Catalog(ChainReader):
@@ -40,6 +42,7 @@ class Catalog(ChainReader):
         self.pages = TreePages(codec, self._page)
         self._trees: dict[str, Tree] = {}
         self._objects: dict[str, bytes] = {}
+        self._lists: dict[tuple[str, str], list[StoredFile]] = {}
 
     def anew(self) -> "Catalog":
         """One that has read nothing, for who must see the store as it is now."""
@@ -163,7 +166,14 @@ class Catalog(ChainReader):
     def files(self, entry: StoredPartition) -> list[StoredFile]:
         """The files of a partition; raises MissingObject, DigestMismatch."""
         data = self._proven(entry.key, entry.sha256, entry.version)
-        return self.codec.decode_files(self._opened("listing", entry.key, PagePlace(entry.session, 0, 0, 0, ""), data))
+        place = (entry.key, entry.sha256)
+        found = self._lists.get(place)
+        if found is None:
+            found = self.codec.decode_files(self._opened("listing", entry.key, PagePlace(entry.session, 0, 0, 0, ""), data))
+            if len(self._lists) >= _LISTS_KEPT:
+                self._lists.clear()
+            self._lists[place] = found
+        return list(found)
 
     def _page(self, place: PagePlace) -> bytes:
         """A page of a tree, opened; raises MissingObject, DigestMismatch."""

@@ -131,7 +131,7 @@ def test_a_function_lies_in_the_pipelines_folder(tmp_path: Path) -> None:
 
 
 def test_spark_is_refused_with_what_to_do_instead(ledger: Ledger, publish: Publish, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="write the view as sql to run it on Spark"):
+    with pytest.raises(ValueError, match="found spark: write the view as sql to run it there"):
         view_of(tmp_path, HOT, engine="spark")
     publish("t/r/restored", READINGS, {f"{START:%Y-%m-%d-%H:00}": readings(1, 5)})
 

@@ -102,7 +102,7 @@ class Shop:
             snapshot=KEPT,
             asset=BACK,
             partitions=list(days or (DAY,)),
-            audit=lambda partition, files: (),
+            audit=lambda partition, files, sound: (),
         )
 
     def table(self, asset: str = RAW) -> pa.Table:

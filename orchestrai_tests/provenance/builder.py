@@ -84,7 +84,7 @@ class World:
             snapshot=f"{dataset}/snapshot",
             asset=f"{dataset}/restored",
             partitions=list(days),
-            audit=lambda partition, files: GOOD,
+            audit=lambda partition, files, sound: GOOD,
         )
 
     def prove(self, days: dict[str, bytes], dataset: str = ORDERS) -> None:

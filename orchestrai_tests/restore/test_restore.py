@@ -151,7 +151,7 @@ def test_restore_finds_an_equal_snapshot_when_the_receipted_one_was_forgotten(
 def test_what_the_audit_refuses_is_not_published(ledger: Ledger, vault: Vault, kept: StageReport) -> None:
     seen: dict[str, list[str]] = {}
 
-    def audit(partition: str, files: list[Path]) -> list[Verdict]:
+    def audit(partition: str, files: list[Path], sound: list[Path]) -> list[Verdict]:
         seen[partition] = [sha256(path.read_bytes()).hexdigest() for path in files]
         return [Verdict("schema", partition == DAYS[0], "no")]
 
@@ -243,7 +243,7 @@ def test_a_restore_of_other_files_is_refused_whole_before_anything_is_published(
     monkeypatch.setattr("orchestrai.restore.run.plan_restore", plan)
     judged: list[str] = []
 
-    def audit(partition: str, files: list[Path]) -> list[Verdict]:
+    def audit(partition: str, files: list[Path], sound: list[Path]) -> list[Verdict]:
         judged.append(partition)
         return [Verdict("schema", True)]
 

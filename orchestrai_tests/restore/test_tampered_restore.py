@@ -70,7 +70,7 @@ class World:
         self.by_rename = False
         self.restored()
 
-    def _audit(self, partition: str, files: Sequence[Path]) -> Sequence[Verdict]:
+    def _audit(self, partition: str, files: Sequence[Path], sound: Sequence[Path]) -> Sequence[Verdict]:
         """Read as a gate does, twice, and say what was seen; files in `between` are altered after they were hashed and before."""
         target = self.between.get(partition)
         if target is not None:

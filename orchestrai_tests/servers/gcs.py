@@ -1,4 +1,4 @@
-"""A Google Cloud Storage XML API in front of moto's S3, enough for the data plane; of the JSON API it answers listings alone.
+"""A Google Cloud Storage XML API in front of moto's S3, enough for the data plane; of the JSON API it answers listings and reads alone.
 
 Generations are counted here; x-goog-if-generation-match is kept for 0 (put if absent) and for the newest generation.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from orchestrai_tests.servers.process import free_port, running
 
@@ -55,8 +55,8 @@ class XmlShim:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path, query, method = environ["PATH_INFO"], environ.get("QUERY_STRING", ""), environ["REQUEST_METHOD"]
-        if path.startswith("/storage/v1/b/") and path.endswith("/o") and method == "GET":
-            return self._listed(path.split("/")[4], query, start_response)
+        if path.startswith("/storage/v1/b/") and method == "GET":
+            return self._json(path, query, environ, start_response)
         environ["HTTP_AUTHORIZATION"] = _AUTHORIZATION
         wanted = environ.pop("HTTP_X_GOOG_IF_GENERATION_MATCH", None)
         for name in [name for name in environ if name.startswith("HTTP_X_GOOG_") and name != "HTTP_X_GOOG_USER_PROJECT"]:
@@ -85,25 +85,49 @@ class XmlShim:
         with self._writes:
             return list(self._app(environ, answer))
 
+    def _json(self, path: str, query: str, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """The JSON API: a listing, what an object is, or with alt=media its bytes."""
+        bucket, _, key = path.removeprefix("/storage/v1/b/").partition("/o/")
+        if not key:
+            return self._listed(bucket.removesuffix("/o"), query, start_response)
+        place = f"/{bucket}/{key}"
+        asked = {**environ, "PATH_INFO": place, "RAW_URI": quote(place), "REQUEST_URI": quote(place), "QUERY_STRING": ""}
+        asked["HTTP_AUTHORIZATION"] = _AUTHORIZATION
+        if dict(parse_qsl(query)).get("alt") == "media":
+            return self._app(asked, start_response)  # type: ignore[no-any-return]
+        return self._described(bucket, key, {**asked, "REQUEST_METHOD": "HEAD"}, start_response)
+
+    def _described(self, bucket: str, key: str, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """What a HEAD request says of an object, in the JSON API's words."""
+        told: dict[str, str] = {}
+        status = "404 Not Found"
+
+        def answer(given: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            nonlocal status
+            status = given
+            told.update({name.lower(): value for name, value in headers})
+
+        list(self._app(environ, answer))
+        start_response(status, [("Content-Type", "application/json")])
+        if not status.startswith("2"):
+            return [b"{}"]
+        return [
+            json.dumps(_object(bucket, key, self._generations.get(f"/{bucket}/{key}", "1"), told["content-length"])).encode()
+        ]
+
     def _listed(self, bucket: str, query: str, start_response: Any) -> Iterable[bytes]:
         """The objects of a bucket, whose one version is the newest, in the JSON API's words."""
         prefix = f"/{bucket}/" + dict(parse_qsl(query)).get("prefix", "")
         with self._lock:
             found = {path: generation for path, generation in self._generations.items() if path.startswith(prefix)}
-        items = [
-            {
-                "kind": "storage#object",
-                "bucket": bucket,
-                "name": path.removeprefix(f"/{bucket}/"),
-                "generation": generation,
-                "size": "0",
-                "etag": generation,
-                "updated": "2026-01-01T00:00:00.000Z",
-            }
-            for path, generation in sorted(found.items())
-        ]
+        items = [_object(bucket, path.removeprefix(f"/{bucket}/"), generation) for path, generation in sorted(found.items())]
         start_response("200 OK", [("Content-Type", "application/json")])
         return [json.dumps({"kind": "storage#objects", "items": items}).encode()]
+
+
+def _object(bucket: str, name: str, generation: str, size: str = "0") -> dict[str, str]:
+    where = {"kind": "storage#object", "bucket": bucket, "name": name, "generation": generation}
+    return {**where, "size": size, "etag": generation, "updated": "2026-01-01T00:00:00.000Z"}
 
 
 @contextlib.contextmanager

@@ -5,9 +5,10 @@ for nothing else, so its process is given a stand-in that says 4.1.1. The client
 """
 
 import contextlib
+import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,8 +23,8 @@ SparkConnectServer("127.0.0.1", int(sys.argv[1])).start(background=False)
 
 
 @contextlib.contextmanager
-def sail_server() -> Iterator[str]:
-    """Its URL for a Connect client."""
+def sail_server(environment: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Its URL for a Connect client; more variables say how it reaches a store."""
     for package, extra in (("pysail", "the package pysail"), ("grpc", "pyspark[connect]")):
         if find_spec(package) is None:
             raise ServerAbsent(f"{package} is not installed: install {extra}")
@@ -32,5 +33,6 @@ def sail_server() -> Iterator[str]:
         stand_in = Path(folder) / "pyspark"
         stand_in.mkdir()
         (stand_in / "__init__.py").write_text('__version__ = "4.1.1"\n')
-        with running([sys.executable, "-c", SERVER, str(port), folder], port, log=Path(folder) / "server.log"):
+        command, log = [sys.executable, "-c", SERVER, str(port), folder], Path(folder) / "server.log"
+        with running(command, port, log=log, environment={**os.environ, **(environment or {})}):
             yield f"sc://127.0.0.1:{port}"

@@ -9,6 +9,8 @@ terraform {
 locals {
   roles    = toset(["ingest", "vault_writer", "restorer", "pruner", "auditor"])
   accounts = { lake = "${var.short_name}lake", vault = "${var.short_name}vault", landing = "${var.short_name}landing", logs = "${var.short_name}logs" }
+  # by what each is for: its tier, of which only premium keeps keys in hardware
+  key_vaults = { keys = "premium", secrets = "standard" }
   # what a role may do in a store; `within` names what blobs begin with, empty means all of them
   grants = {
     "ingest landing"           = { role = "ingest", account = "landing", can = "read", within = [] }
@@ -130,20 +132,32 @@ resource "azurerm_storage_object_replication" "vault" {
   }
 }
 
-# objects at rest under a key of one's own
-resource "azurerm_key_vault" "data" {
-  name                       = "${var.short_name}-keys"
+# "keys": objects at rest under a key of one's own; "secrets": values put in by people, which orchestrai names as azkv://VAULT/NAME
+resource "azurerm_key_vault" "all" {
+  for_each                   = local.key_vaults
+  name                       = "${var.short_name}-${each.key}"
   resource_group_name        = azurerm_resource_group.this.name
   location                   = azurerm_resource_group.this.location
   tenant_id                  = data.azurerm_client_config.this.tenant_id
-  sku_name                   = "premium"
+  sku_name                   = each.value
   rbac_authorization_enabled = true
   purge_protection_enabled   = true
   soft_delete_retention_days = 90
 }
 
+# as they were called before: a vault of a state that exists is neither deleted nor made again
+moved {
+  from = azurerm_key_vault.data
+  to   = azurerm_key_vault.all["keys"]
+}
+
+moved {
+  from = azurerm_key_vault.secrets
+  to   = azurerm_key_vault.all["secrets"]
+}
+
 resource "azurerm_role_assignment" "key_maker" {
-  scope                = azurerm_key_vault.data.id
+  scope                = azurerm_key_vault.all["keys"].id
   role_definition_name = "Key Vault Crypto Officer"
   principal_id         = data.azurerm_client_config.this.object_id
 }
@@ -151,7 +165,7 @@ resource "azurerm_role_assignment" "key_maker" {
 resource "azurerm_key_vault_key" "data" {
   depends_on   = [azurerm_role_assignment.key_maker]
   name         = "objects"
-  key_vault_id = azurerm_key_vault.data.id
+  key_vault_id = azurerm_key_vault.all["keys"].id
   key_type     = "RSA-HSM"
   key_size     = 3072
   key_opts     = ["wrapKey", "unwrapKey"]
@@ -163,7 +177,7 @@ resource "azurerm_key_vault_key" "data" {
 
 resource "azurerm_role_assignment" "account_key" {
   for_each             = local.accounts
-  scope                = azurerm_key_vault.data.id
+  scope                = azurerm_key_vault.all["keys"].id
   role_definition_name = "Key Vault Crypto Service Encryption User"
   principal_id         = azurerm_storage_account.all[each.key].identity[0].principal_id
 }
@@ -172,7 +186,7 @@ resource "azurerm_storage_account_customer_managed_key" "all" {
   depends_on         = [azurerm_role_assignment.account_key]
   for_each           = local.accounts
   storage_account_id = azurerm_storage_account.all[each.key].id
-  key_vault_id       = azurerm_key_vault.data.id
+  key_vault_id       = azurerm_key_vault.all["keys"].id
   key_name           = azurerm_key_vault_key.data.name
 }
 
@@ -280,21 +294,9 @@ resource "azurerm_container_registry" "image" {
   admin_enabled       = false
 }
 
-# the values are put in by people; orchestrai names them as azkv://VAULT/NAME
 resource "azurerm_role_assignment" "secrets" {
   for_each             = setsubtract(local.roles, ["auditor"])
-  scope                = azurerm_key_vault.secrets.id
+  scope                = azurerm_key_vault.all["secrets"].id
   role_definition_name = "Key Vault Secrets User"
   principal_id         = azurerm_user_assigned_identity.role[each.value].principal_id
-}
-
-resource "azurerm_key_vault" "secrets" {
-  name                       = "${var.short_name}-secrets"
-  resource_group_name        = azurerm_resource_group.this.name
-  location                   = azurerm_resource_group.this.location
-  tenant_id                  = data.azurerm_client_config.this.tenant_id
-  sku_name                   = "standard"
-  rbac_authorization_enabled = true
-  purge_protection_enabled   = true
-  soft_delete_retention_days = 90
 }

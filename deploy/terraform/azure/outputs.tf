@@ -4,7 +4,7 @@ output "settings" {
     ORCHESTRAI_LAKE_URL     = "abfss://lake@${azurerm_storage_account.all["lake"].name}.dfs.core.windows.net/"
     ORCHESTRAI_VAULT_URL    = "abfss://vault@${azurerm_storage_account.all["vault"].name}.dfs.core.windows.net/"
     ORCHESTRAI_COMPUTE_LOGS = "az://${azurerm_storage_account.all["logs"].name}/logs/dagster"
-    ORCHESTRAI_INSTANCE_DB  = "azkv://${azurerm_key_vault.secrets.name}/instance-db"
+    ORCHESTRAI_INSTANCE_DB  = "azkv://${azurerm_key_vault.all["secrets"].name}/instance-db"
     ORCHESTRAI_IDENTITY     = "azure"
   }
 }

@@ -1,6 +1,7 @@
-"""`explain` and `schema`: what may be declared, key by key."""
+"""`explain` and `schema`: what may be declared, key by key; `plugins`: what other packages add."""
 
 import difflib
+from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -106,3 +107,21 @@ def schema(
     from orchestrai.pipeline.reference.declared_schema import declared_schema
 
     emit(declared_schema(of.value))
+
+
+def plugins(as_json: AsJson = False) -> None:
+    """List what installed packages add: stores, sources, engines, notifiers, estimators, each with its package and version.
+
+    Nothing of them is loaded. Example: orchestrai plugins --json
+    """
+    from orchestrai.core.plugins import installed
+
+    found = installed()
+    if as_json:
+        emit({"plugins": [asdict(one) for one in found]})
+        return
+    if not found:
+        out.print("no installed package adds anything to orchestrai")
+        return
+    rows = [(one.kind, escape(one.name), escape(one.origin), escape(one.target)) for one in found]
+    table("Plug-ins", ("kind", "name", "package", "code"), rows)

@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrai.core.time.partition_key import by_value
+from orchestrai.core.time.partition_key import WHOLE, by_value
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.features.ports import DeclaredView
 from orchestrai.features.profile.portrait import Portrait, portrait
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.ledger.ledger import Ledger
-
-WHOLE = "all"
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,10 @@ def spark_types(schema: pa.Schema) -> Mapping[str, str]:
     return {field.name: spark_type(field.type) for field in schema}
 
 
+# by its bytes: Arrow imports pandas to make a scalar of a number
+_ZERO = pa.Array.from_buffers(pa.float64(), 1, [None, pa.py_buffer(bytes(8))])[0]
+
+
 def canonical(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """The batch in the exact types of `schema`, with one zero and one NaN.
 
@@ -94,6 +98,6 @@ def canonical(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _one_zero(column: pa.Array) -> pa.Array:
-    column = pc.add(column, 0.0)  # -0.0 + 0.0 is 0.0, every other number stays itself
+    column = pc.add(column, _ZERO)  # -0.0 + 0.0 is 0.0, every other number stays itself
     strange = pc.is_nan(column)
     return pc.if_else(strange, float("nan"), column) if pc.any(strange).as_py() else column

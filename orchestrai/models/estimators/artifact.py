@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from orchestrai.core.time.partition_key import WHOLE
 from orchestrai.errors import IntegrityError, ModelError, UnknownFormatVersion
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
@@ -17,7 +18,7 @@ from orchestrai.ledger.manifest import canonical_json
 from orchestrai.models.estimators import boosting, cooccurrence, logistic
 from orchestrai.models.estimators import sklearn_estimator as sklearn_model
 from orchestrai.models.ports import LearnedView, read_views
-from orchestrai.models.rows import EVENT_TIME, WHOLE, Column, Floats, Rows, encode
+from orchestrai.models.rows import EVENT_TIME, Column, Floats, Rows, encode
 from orchestrai.models.spec import ModelSpec
 from orchestrai.models.task import Task, read_task
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from orchestrai.core.code_identity import Producer
+from orchestrai.core.time.partition_key import WHOLE
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError, ModelError, NotReceipted, StorageError
 from orchestrai.ledger.heads import Head
@@ -13,7 +14,6 @@ from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.models.registry.registry_urls import parse_address
 from orchestrai.models.registry.target_port import Registered, Target, open_champion
 from orchestrai.models.registry.versions import serving_champion
-from orchestrai.models.rows import WHOLE
 from orchestrai.models.spec import ModelSpec
 
 PRODUCER = Producer("deployment", __name__)

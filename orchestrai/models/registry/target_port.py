@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from orchestrai.core.time.partition_key import WHOLE
 from orchestrai.errors import ModelError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.models.estimators.artifact import Scorer, load_dataset
 from orchestrai.models.metrics.metric import read_measures
 from orchestrai.models.registry.versions import serving_champion
-from orchestrai.models.rows import WHOLE
 
 RECEIPT_FILE = "receipt.dsse.json"
 

@@ -6,14 +6,13 @@ None where a step comes out of more than that, or where what it would read is no
 from collections.abc import Sequence
 
 from orchestrai.core.code_identity import Producer
-from orchestrai.core.time.partition_key import time_part
+from orchestrai.core.time.partition_key import WHOLE, time_part
 from orchestrai.core.tree.ordered_keys import BEHIND, keys_before
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.receipt import Receipt
 from orchestrai.models.registry.versions import serving_champion
-from orchestrai.models.rows import WHOLE
 from orchestrai.models.spec import ModelAssets, ModelSpec
 from orchestrai.stage.making import Making
 

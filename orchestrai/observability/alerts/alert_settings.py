@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from orchestrai.core import plugins
 from orchestrai.core.time.duration_cron import Duration
 from orchestrai.core.yaml.declaration import Declaration, explain, field_reader, load_yaml
 from orchestrai.observability.alerts.alert_changes import Policy, Route
@@ -18,10 +19,11 @@ from orchestrai.observability.alerts.receivers.topic_receiver import Topic
 from orchestrai.observability.alerts.receivers.web_receivers import PagerDuty, Slack, Teams, Webhook
 from orchestrai.observability.alerts.wording import RUNBOOKS, Wording
 from orchestrai.secrets.reference import check_reference
-from orchestrai.secrets.url_credentials import refuse_credentials
+from orchestrai.secrets.url_credentials import REMEDY, credentials_in, refuse_credentials
 from orchestrai.settings import Settings
 
 NAME = "alerts.yaml"
+_RECEIVERS = ("webhook", "slack", "teams", "pagerduty", "sns", "email", "plugin")
 WEBHOOK = "webhook"
 PAGERDUTY = "https://events.pagerduty.com/v2/enqueue"
 Secret = Annotated[str, AfterValidator(field_reader(check_reference)), Field(description="where a secret lies")]
@@ -67,6 +69,32 @@ class MailSpec(Declaration):
         return self
 
 
+class AddedSpec(Declaration):
+    """A notifier that an installed package adds, by its name; `options` are its own, secrets among them by reference."""
+
+    name: str
+    options: Mapping[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if plugins.find("notifiers", self.name) is None:
+            known = ", ".join(plugins.names("notifiers")) or "none"
+            raise ValueError(
+                f"name: expected a notifier of an installed package ({known}), found {self.name}: install the package that adds it"
+            )
+        for at, credential in credentials_in(self.options):
+            raise ValueError(f"options.{'.'.join(map(str, at))}: expected a reference, found {credential}: {REMEDY}")
+        return self
+
+    def receiver(self) -> Receiver:
+        """What the package makes of the options; raises ConfigError."""
+        plugin = plugins.find("notifiers", self.name)
+        assert plugin is not None
+        made: Receiver = plugin.load()(dict(self.options))
+        plugins.require_protocol(made, Receiver, plugin)
+        return made
+
+
 class ReceiverSpec(Declaration):
     """One receiver, of just one kind; told from the severity `least` on, or of what nobody took on alone."""
 
@@ -79,16 +107,14 @@ class ReceiverSpec(Declaration):
     pagerduty: PagerDutySpec | None = None
     sns: TopicSpec | None = None
     email: MailSpec | None = None
+    plugin: AddedSpec | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        given = [
-            kind for kind in ("webhook", "slack", "teams", "pagerduty", "sns", "email") if getattr(self, kind) is not None
-        ]
+        given = [kind for kind in _RECEIVERS if getattr(self, kind) is not None]
         if len(given) != 1:
-            raise ValueError(
-                f"expected one of webhook, slack, teams, pagerduty, sns or email, found {' and '.join(given) or 'none'}"
-            )
+            known = f"{', '.join(_RECEIVERS[:-1])} or {_RECEIVERS[-1]}"
+            raise ValueError(f"expected one of {known}, found {' and '.join(given) or 'none'}")
         return self
 
     @property
@@ -106,6 +132,8 @@ class ReceiverSpec(Declaration):
             return PagerDuty(self.pagerduty.routing_key, self.pagerduty.url)
         if self.sns is not None:
             return Topic(self.sns.arn)
+        if self.plugin is not None:
+            return self.plugin.receiver()
         mail = self.email
         assert mail is not None
         return Mail(mail.host, mail.port, mail.sender, mail.to, mail.security, mail.user, mail.password or "")

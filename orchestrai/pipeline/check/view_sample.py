@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrai.contracts.footers import EPOCH
 from orchestrai.core.yaml.declaration import Location, load_yaml
 from orchestrai.errors import OrchestraiError
 from orchestrai.features.views.view import FeatureView
@@ -69,10 +70,12 @@ def _moment(sampled: Mapping[str, SampledRows], node: DatasetNode) -> datetime |
     name = node.contract.event_time
     if name is None:
         return None
-    newest = [
-        pc.max(batch.column(name).cast(pa.timestamp("us", tz="UTC"))).as_py() for batch in sampled[node.prefix].batches
+    # as numbers, since Arrow would import pandas to give moments
+    micros = [
+        pc.max(batch.column(name).cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())).as_py()
+        for batch in sampled[node.prefix].batches
     ]
-    times = [moment for moment in newest if moment is not None]
+    times = [EPOCH + timedelta(microseconds=number) for number in micros if number is not None]
     return max(times) + timedelta(seconds=1) if times else None
 
 
@@ -116,10 +119,18 @@ def _judge_view(view: FeatureView, rows: "pa.Table", at: Sequence[str | int], sa
                 (*at, "entity"),
                 f"expected {name} in every row, found none in {nulls:,} of {rows.num_rows:,} of the sample",
             )
-    twice = rows.num_rows - rows.group_by(list(view.key)).aggregate([]).num_rows
+    twice = rows.num_rows - _distinct([rows[name] for name in view.key])
     if twice:
         then = f"expected one row of each {', '.join(view.key)}, found {twice:,} more in {rows.num_rows:,} of the sample"
         say("refused", (*at, "entity"), f"{then}: name what tells rows apart, or make one row of them in the SQL")
+
+
+def _distinct(columns: "Sequence[pa.ChunkedArray]") -> int:
+    """How many rows differ, a null like any value; without Arrow's grouping, which imports pandas."""
+    import pyarrow.compute as pc
+
+    codes = [pc.dictionary_encode(column.combine_chunks(), null_encoding="encode").indices.to_pylist() for column in columns]
+    return len({*zip(*codes, strict=True)})
 
 
 def _label(model: ModelNode, files: Files, sampled: Mapping[str, SampledRows], at: tuple[str | int, ...], say: Any) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrai.errors import ConfigError
 from orchestrai.pipeline.starter.column_guess import ID_WORD, Guess
 from orchestrai.pipeline.starter.cut_guess import micros_of, span_of
+from orchestrai.pipeline.starter.label_guess import Target, alone_tells, find_target, gives_away
 from orchestrai.pipeline.starter.look.sample import Sample
 from orchestrai.pipeline.starter.roles import Entity, entity_column, key_column, words
-from orchestrai.pipeline.starter.targets import Target, alone_tells, find_target, gives_away
 
 if TYPE_CHECKING:
     import numpy as np

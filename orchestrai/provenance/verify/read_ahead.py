@@ -1,6 +1,7 @@
 """Reads begun before they are asked for, so that records a network away are checked about as quickly as those on a disk."""
 
 from collections.abc import Iterable, Iterator
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestrai.storage.base import Store
@@ -47,7 +48,7 @@ class ReadAhead:
     def _begin(self, waiting: Iterator[str]) -> None:
         for key in waiting:
             if key not in self._begun:
-                self._begun[key] = self._pool.submit(self._store.read, key), waiting
+                self._begun[key] = self._pool.submit(copy_context().run, self._store.read, key), waiting
                 return
 
 

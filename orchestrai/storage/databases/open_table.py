@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from orchestrai.core import plugins
 from orchestrai.errors import ConfigError
 from orchestrai.secrets.reference import is_reference, resolve_secret
+from orchestrai.secrets.url_credentials import refuse_credentials, shown_url
 from orchestrai.storage import postgres
 from orchestrai.storage.databases import mysql
 from orchestrai.storage.databases.table_port import Relation, TableSnapshot
@@ -21,10 +23,19 @@ CLOUDS = ("bigquery://", "redshift-data://", "snowflake://")
 @dataclass(frozen=True)
 class Place:
     """Where tables are: `url` is sqlite:///path, duckdb:///path, bigquery:// or redshift-data:// with `staging`, snowflake://,
-    postgresql:// or mysql:// without a password, or a secret reference.
+    postgresql:// or mysql:// without a password, a scheme that a plug-in adds, or a secret reference.
     """
 
     url: str
+
+    @property
+    def plugin(self) -> plugins.Plugin | None:
+        """What adds the scheme, of one that orchestrai does not know."""
+        scheme, separator, _ = self.url.partition("://")
+        known = (*FILES, *CLOUDS, *mysql.SCHEMES, *postgres.SCHEMES)
+        if not separator or self.url.startswith(known) or is_reference(self.url):
+            return None
+        return plugins.find("sources", scheme)
 
     @property
     def path(self) -> Path | None:
@@ -35,6 +46,9 @@ class Place:
     def check(self) -> None:
         """Raise ConfigError, which shows no secret, for what is no such URL."""
         if self.path is not None:
+            return
+        if self.plugin is not None:
+            refuse_credentials(self.url)
             return
         credentials = self.url.partition("://")[2].partition("/")[0].rpartition("@")[0]
         if self.url.startswith((*CLOUDS, *mysql.SCHEMES)) and ":" in credentials:
@@ -62,13 +76,15 @@ class Place:
     @property
     def of_cloud(self) -> bool:
         """Whether a cloud's warehouse is asked, which writes its rows into a bucket; a reference is resolved for it."""
-        return self.path is None and self.resolved.startswith(CLOUDS)
+        return self.path is None and self.plugin is None and self.resolved.startswith(CLOUDS)
 
     @property
     def address(self) -> str:
         """Where it is, without user, password and options."""
         if self.path is not None:
             return f"{self.url.partition('///')[0]}///{self.path.name}"
+        if self.plugin is not None:
+            return shown_url(self.url)
         if self.of_cloud:
             scheme, _, rest = self.resolved.partition("?")[0].rstrip("/").partition("://")
             return f"{scheme}://{rest.rpartition('@')[2]}"
@@ -87,6 +103,10 @@ def table_snapshot(
     if place.path is not None:
         opening = file_tables.sqlite_table if place.url.startswith(SQLITE) else file_tables.duckdb_table
         with opening(place.path, relation) as table:
+            yield table
+    elif place.plugin is not None:
+        with place.plugin.load()(place.url, relation) as table:
+            plugins.require_protocol(table, TableSnapshot, place.plugin)
             yield table
     elif place.of_cloud:
         from orchestrai.storage.databases.cloud.staged_table import staged_table

@@ -8,7 +8,6 @@ there is none yet, its commit was there before the census, and counts.
 import base64
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -17,6 +16,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from orchestrai.core.canonical import sha256_hex
+from orchestrai.core.parallel import map_calls
 from orchestrai.errors import ConcurrentCommit, ConfigError, IntegrityError, ObjectExists, ObjectNotFound
 from orchestrai.ledger.decisions.signed_record import require_reason
 from orchestrai.ledger.log_replica import RECORDS
@@ -215,9 +215,8 @@ class Ceremony:
             if not self.threads:
                 yield from ((key, modified, read()) for key, modified, read in reads)
                 continue
-            with ThreadPoolExecutor(self.threads) as pool:
-                envelopes = pool.map(partial(_read, store), [info.key for info in infos])
-                yield from ((info.key, info.modified, data) for info, data in zip(infos, envelopes, strict=True))
+            envelopes = map_calls(partial(_read, store), [info.key for info in infos], self.threads)
+            yield from ((info.key, info.modified, data) for info, data in zip(infos, envelopes, strict=True))
 
     # -- the log ---------------------------------------------------------------------------------------------
 

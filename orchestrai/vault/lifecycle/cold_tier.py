@@ -7,11 +7,11 @@ verified without a request for its contents. The tier and the lock are read back
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.parallel import map_calls
 from orchestrai.core.progress import Progress
 from orchestrai.errors import ConfigError, DigestMismatch, StorageError, TransientStorageError
 from orchestrai.ledger.trust.key_log import CENSUS, KEY_LOG
@@ -27,7 +27,6 @@ from orchestrai.vault.verify.verify import VerifyReport, verify
 
 CONTENTS = ("vault/objects/", "vault/packs/")
 DATA_KEYS = "vault/keys/"
-_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -166,8 +165,7 @@ def _reclass(control: ControlPlane, key: str, tier: str, version: str | None) ->
 def _tier_of(control: ControlPlane | None, keys: Sequence[str], wanted: str) -> tuple[str, str]:
     if control is None:
         return "", "this store has no tiers" if wanted else "no tier is declared"
-    with ThreadPoolExecutor(_THREADS) as pool:
-        classes = sorted(set(pool.map(lambda key: control.tier(key).storage_class, keys)))
+    classes = sorted(set(map_calls(lambda key: control.tier(key).storage_class, keys)))
     names = ", ".join(classes)
     if not wanted or classes == [wanted] or not keys:
         return names, "" if wanted else "no tier is declared"
@@ -184,6 +182,5 @@ def _locked(control: ControlPlane | None, keys: Sequence[str], until: datetime) 
     def extend(key: str) -> datetime:
         return plane.retain(key, until, mode).until
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        earliest = min(pool.map(extend, keys), default=until)
+    earliest = min(map_calls(extend, keys), default=until)
     return (earliest, "") if earliest >= until else (None, "the store did not keep the retention it was given")

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.parallel import map_calls
 from orchestrai.errors import ConcurrentCommit, ConfigError, ObjectExists, ObjectNotFound
 from orchestrai.ledger.signing import rules_of
 from orchestrai.storage.cloud.control import ControlPlane
@@ -30,8 +31,6 @@ from orchestrai.vault.lifecycle.reachable import reach
 
 if TYPE_CHECKING:
     from orchestrai.vault.vault import Vault
-
-_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -122,10 +121,7 @@ def _apply(control: ControlPlane | None, needed: dict[str, str], on: bool) -> tu
         except ObjectNotFound:
             return control.hold(key, on)  # a copy of the vault has versions of its own
 
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        states = list(pool.map(one, sorted(needed.items())))
+    states = list(map_calls(one, sorted(needed.items())))
     wrong = sum(state != on for state in states)
     return not wrong, f"the store did not keep the hold of {wrong} objects" if wrong else ""
 

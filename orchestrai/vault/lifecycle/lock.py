@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from orchestrai.core.canonical import JsonValue, canonical_json
+from orchestrai.core.parallel import map_calls
 from orchestrai.errors import IntegrityError, ObjectNotFound
 from orchestrai.storage.cloud.control import ControlPlane, LockMode, Retention
 from orchestrai.vault.format.layout import LOCKS, numbered
@@ -13,7 +14,6 @@ from orchestrai.vault.lifecycle.reachable import reach
 from orchestrai.vault.vault import Vault
 
 SLACK = timedelta(days=7)
-_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,7 @@ def lock_snapshot(
             return retention.until, False
         return control.retain(key, until + SLACK, mode, at).until, True
 
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        results = list(pool.map(extend, sorted(needed.items())))
+    results = list(map_calls(extend, sorted(needed.items())))
     proven = min([expiry for expiry, _ in results] + ([base.until] if base is not None else []))
     held = proven >= until
     if held and needed:

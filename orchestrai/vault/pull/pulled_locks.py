@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 from datetime import datetime
 
+from orchestrai.core.parallel import map_calls
 from orchestrai.storage.cloud.control import ControlPlane, LockMode
-
-_THREADS = 8
 
 
 class PulledLocks:
@@ -20,13 +19,8 @@ class PulledLocks:
 
     def lock(self, keys: Iterable[str]) -> None:
         """Lock them, and read back that they are; raises StorageError where the store refuses."""
-        from concurrent.futures import ThreadPoolExecutor
-
         wanted = sorted(set(keys) - self._done)
-        if not wanted:
-            return
-        with ThreadPoolExecutor(_THREADS) as pool:
-            self.changed += sum(pool.map(self._extend, wanted))
+        self.changed += sum(map_calls(self._extend, wanted))
         self._done.update(wanted)
 
     def _extend(self, key: str) -> bool:

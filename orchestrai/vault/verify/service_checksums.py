@@ -1,8 +1,8 @@
 """What the store's own service can tell of a vault without a download: its checksums, and what lies over a first version."""
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from orchestrai.core.parallel import map_calls
 from orchestrai.errors import MissingObject
 from orchestrai.vault.format.chunk_table import StoredObject
 from orchestrai.vault.format.layout import BYTES, ROOT
@@ -13,8 +13,6 @@ from orchestrai.vault.replica.hidden_versions import hidden_under, is_covered
 if TYPE_CHECKING:
     from orchestrai.storage.cloud.control import ControlPlane
     from orchestrai.vault.verify.verification import Walk
-
-_THREADS = 8
 
 
 def check_hidden(walk: "Walk", control: "ControlPlane") -> None:
@@ -50,12 +48,11 @@ def check_checksums(walk: "Walk", control: "ControlPlane") -> None:
         known = checksum is not None and checksum.cryptographic and checksum.algorithm.lower() == "sha256"
         return file, expected, checksum.value if known and checksum is not None else ""
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for file, expected, actual in pool.map(asked, wanted.values()):
-            if not actual:
-                walk.unchecked += 1
-            elif actual != expected:
-                walk.note(
-                    file.key,
-                    f"expected sha256 {expected[:12]}, found that the service has {actual[:12]}: run `orchestrai vault heal --apply`",
-                )
+    for file, expected, actual in map_calls(asked, wanted.values()):
+        if not actual:
+            walk.unchecked += 1
+        elif actual != expected:
+            walk.note(
+                file.key,
+                f"expected sha256 {expected[:12]}, found that the service has {actual[:12]}: run `orchestrai vault heal --apply`",
+            )

@@ -17,7 +17,7 @@ from orchestrai.storage.local import LocalStore
 from orchestrai.warehouse.tables.delta_table import DeltaTable
 from orchestrai.warehouse.tables.follow import Followed, follow
 from orchestrai.warehouse.tables.iceberg_table import CATALOG, IcebergPlace, IcebergTable
-from orchestrai.warehouse.tables.shared_table import SharedTable
+from orchestrai.warehouse.tables.shared_table import SharedTable, Snapshot
 from orchestrai_tests.producers import producer
 
 ASSET, NAME = "p/readings/restored", "p.readings"
@@ -88,10 +88,14 @@ class World:
 
     def versions(self) -> list[str]:
         """The versions that the table can be read as of, oldest first."""
+        return [one.version.version if one.version else "" for one in self.snapshots()]
+
+    def snapshots(self) -> Sequence[Snapshot]:
+        """The snapshots of the table, oldest first."""
         table = self.table()
         try:
             table.open()
-            return [one.version.version if one.version else "" for one in table.history()]
+            return table.history()
         finally:
             table.close()
 

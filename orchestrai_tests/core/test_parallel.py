@@ -1,12 +1,18 @@
-"""Tasks in threads: order, failure, giving up."""
+"""Tasks in threads: order, failure, giving up, and what the asking thread has set."""
 
+import re
 import threading
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
+from pathlib import Path
 
 import pytest
 
-from orchestrai.core.parallel import in_order
+import orchestrai
+from orchestrai.core.parallel import in_order, map_calls
+
+ROOT = Path(orchestrai.__file__).parent
 
 
 def numbered(done: list[int], number: int) -> Callable[[], int]:
@@ -75,3 +81,34 @@ def test_a_caller_that_stops_asking_leaves_no_thread() -> None:
     assert next(results) == 0
     results.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
+
+
+def test_a_task_sees_what_the_asking_thread_has_set_and_what_it_sets_nobody_else_sees() -> None:
+    acting: ContextVar[str] = ContextVar("acting", default="nobody")
+    both = threading.Barrier(2, timeout=120)
+
+    def seen(number: int) -> str:
+        before = acting.get()
+        acting.set(f"task {number}")
+        both.wait()
+        return f"{before}, then {acting.get()}"
+
+    acting.set("ada")
+    assert list(map_calls(seen, range(2))) == ["ada, then task 0", "ada, then task 1"]
+    assert acting.get() == "ada"
+
+
+def test_threads_are_started_where_the_context_goes_with_them_alone() -> None:
+    # a thread of one's own sees no actor, no run's cost and no proof against writing
+    starters = {
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("*.py")
+        if re.search(r"ThreadPoolExecutor\(|threading\.Thread\b|to_thread\(|run_in_executor\(", path.read_text())
+    }
+    assert starters == {
+        "core/parallel.py",
+        "provenance/verify/read_ahead.py",
+        # a metrics endpoint's look and a demo's server serve no caller
+        "cli/reports/metrics_commands.py",
+        "demo/items_api.py",
+    }

@@ -1,0 +1,90 @@
+"""What others add by an installed package: stores, sources, engines, notifiers and estimators, found by entry points.
+
+An entry point of the group `orchestrai.<kind>` names what it adds: a URL scheme, an engine, a receiver, an estimator. Nothing is looked for
+before a name is met that orchestrai does not know, so none can take the place of a built-in one; nothing is downloaded, and nothing is
+loaded that no declaration names. Code of a plug-in runs with all that the process may do, as any installed package's does.
+
+https://packaging.python.org/en/latest/specifications/entry-points/
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, get_args
+
+from orchestrai.errors import ConfigError
+
+Kind = Literal["stores", "sources", "engines", "notifiers", "estimators"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+GROUP = "orchestrai."
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One thing that an installed distribution adds; `target` is where its code is, `module:attribute`."""
+
+    kind: Kind
+    name: str
+    target: str
+    distribution: str
+    version: str
+
+    @property
+    def origin(self) -> str:
+        """Whose code it is: what a receipt names."""
+        return f"{self.distribution} {self.version}"
+
+    def load(self) -> Any:
+        """What its entry point names; raises ConfigError, with the distribution, for what cannot be imported."""
+        from importlib.metadata import EntryPoint
+
+        try:
+            return EntryPoint(self.name, self.target, GROUP + self.kind).load()
+        except (ImportError, AttributeError, SyntaxError) as exc:
+            raise ConfigError(
+                f"expected {self.target} of {self.origin} to give the {self.kind} plug-in {self.name}, found "
+                f"{type(exc).__name__}: {exc}: mend or remove {self.distribution}"
+            ) from exc
+
+
+@cache
+def installed() -> tuple[Plugin, ...]:
+    """Every plug-in that is installed, by kind and name; two of one name are both listed. Read once per process."""
+    from importlib.metadata import entry_points
+
+    points = entry_points()
+    found = [
+        Plugin(kind, point.name, point.value, point.dist.name, point.dist.version)
+        for kind in KINDS
+        for point in points.select(group=GROUP + kind)
+        if point.dist is not None
+    ]
+    return tuple(sorted(found, key=lambda one: (one.kind, one.name, one.origin)))
+
+
+def names(kind: Kind) -> tuple[str, ...]:
+    """The names that plug-ins of a kind add."""
+    return tuple(dict.fromkeys(one.name for one in installed() if one.kind == kind))
+
+
+def find(kind: Kind, name: str) -> Plugin | None:
+    """The plug-in of a name; None where none is installed. Raises ConfigError where two distributions claim it."""
+    found = [one for one in installed() if (one.kind, one.name) == (kind, name)]
+    if len(found) > 1:
+        raise ConfigError(
+            f"expected one package that adds {name} to {kind}, found {' and '.join(one.origin for one in found)}: remove one of them"
+        )
+    return found[0] if found else None
+
+
+def require_protocol(made: Any, protocol: type, plugin: Plugin) -> None:
+    """Raise ConfigError unless what a plug-in made has every method that is asked of its kind."""
+    lacking = sorted(name for name in _asked(protocol) if not hasattr(made, name))
+    if lacking:
+        raise ConfigError(
+            f"expected the {plugin.kind} plug-in {plugin.name} of {plugin.origin} to give a {protocol.__name__}, found "
+            f"{type(made).__name__} without {', '.join(lacking)}: run the suite of orchestrai.conformance against it"
+        )
+
+
+def _asked(protocol: type) -> set[str]:
+    return {name for name in vars(protocol) if not name.startswith("_")}
