@@ -16,6 +16,7 @@ from orchestrai.errors import (
     UnreadableObject,
 )
 from orchestrai.secrets.reference import check_reference, resolve_secret, scrubbed
+from orchestrai.storage.databases.database_faults import DatabaseFault, fault_in
 
 # connection lost, resources short, operator intervention, serialization and deadlock
 _TRANSIENT = ("08", "53", "57", "40")
@@ -139,14 +140,22 @@ def _translated(exc: Any, where: str, password: str | None) -> OrchestraiError:
 
     text = scrubbed(exc.diag.message_primary or str(exc).split("\n")[0], password)
     state = exc.sqlstate or ""
-    message = f"expected {where} to answer, found: {text}"
     if isinstance(exc, psycopg.DataError):
         return UnreadableObject(f"expected values of {where} as declared, found: {text}; declare the column as STRING")
-    if state == "42501":
-        return ConfigError(f"{message}: grant it")
-    if state[:2] == "42" or isinstance(exc, psycopg.ProgrammingError):
-        return ConfigError(f"{message}: correct the name")
-    lost = isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError) and not state
-    if state[:2] in _TRANSIENT or (lost and not any(word in text for word in _REFUSED)):
-        return TransientStorageError(f"{message}: retry")
-    return StorageError(f"{message}: check access and settings")
+    return _fault_of(exc, state, text).error(f"{where} to answer", text)
+
+
+def _fault_of(exc: Any, state: str, text: str) -> DatabaseFault:
+    import psycopg
+
+    if state == "42501" or state[:2] == "28":
+        return DatabaseFault.RIGHTS
+    if state[:2] in ("42", "3D") or isinstance(exc, psycopg.ProgrammingError):
+        return DatabaseFault.NAME
+    if state[:2] in _TRANSIENT:
+        return DatabaseFault.MOMENT
+    if state or not isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError):
+        return DatabaseFault.OTHER
+    # whoever is not let in gets words alone; any others are of a connection that was lost
+    told = fault_in(text)
+    return DatabaseFault.MOMENT if told is DatabaseFault.OTHER else told

@@ -81,7 +81,7 @@ def mariadb_server() -> Iterator[MariadbServer]:
             raise ServerAbsent(f"mariadb-install-db ended with {made.returncode}: {made.stderr[-200:]}")
         init = folder / "init.sql"
         init.write_text(
-            f"CREATE USER '{USER}'@'%' IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON *.* TO '{USER}'@'%';\n"
+            f"CREATE USER '{USER}'@'%' IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON *.* TO '{USER}'@'%' WITH GRANT OPTION;\n"
             "CREATE DATABASE IF NOT EXISTS test;\n"
         )
         command = [server, "--no-defaults", f"--datadir={data}", "--bind-address=127.0.0.1", f"--port={port}", *user]

@@ -20,8 +20,8 @@ class Dialect:
     """The facts of one database. Texts with `{}` take what they are about.
 
     `parser` is its name in sqlglot. `types` has a column type for each family of Arrow types, `keys` the type of a text that is part of
-    a primary key. `back` is a moment before another by microseconds, empty where the moment is worked out here. `row_values`
-    when rows are compared whole, `(a, b) > (c, d)`.
+    a primary key. `back` is a moment before another by microseconds, empty where the moment is worked out here. `row_values` when rows
+    are compared whole, `(a, b) > (c, d)`.
     `update` takes table, columns set, staging table and condition; `delete` table and condition, both of them by the names t and s.
     `check` fails unless a count is a number, `listed` asks for the columns of a table, `cluster` is how a table is laid out by a column.
     `folds` says which names are one whatever their case: all, by their small letters, or plain ones of small letters by their capitals.

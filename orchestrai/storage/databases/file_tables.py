@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.sql.dialects import DUCKDB, SQLITE
 from orchestrai.errors import ConfigError, OrchestraiError, StorageError, TransientStorageError
+from orchestrai.storage.databases.database_faults import DatabaseFault, fault_in
 from orchestrai.storage.databases.table_port import Paging, Relation, TableSnapshot, Wanted, Window
 from orchestrai.storage.databases.window_query import count_query, nulls_query, rows_query
 
@@ -103,6 +104,8 @@ def duckdb_table(path: Path, relation: Relation) -> Iterator[TableSnapshot]:
             opened.begin()
             yield _Duckdb(opened, relation)
     except (duckdb.IOException, duckdb.TransactionException) as exc:
+        if fault_in(str(exc)) is DatabaseFault.RIGHTS:
+            raise DatabaseFault.RIGHTS.error(f"to read {path.name}", str(exc).splitlines()[0]) from exc
         raise TransientStorageError(
             f"expected to read {path.name}, found: {str(exc).splitlines()[0][:200]}; retry when it is free"
         ) from exc

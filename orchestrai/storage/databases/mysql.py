@@ -7,15 +7,17 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from orchestrai.errors import ConfigError, MissingExtra, OrchestraiError, StorageError, TransientStorageError
+from orchestrai.errors import ConfigError, MissingExtra, OrchestraiError
 from orchestrai.secrets.reference import is_reference, resolve_secret, scrubbed
+from orchestrai.storage.databases.database_faults import DatabaseFault
 
 SCHEMES = ("mysql://", "mariadb://")
 # quotes as the standard has them, and nothing changed to fit
 _MODE = "ANSI_QUOTES,NO_BACKSLASH_ESCAPES,STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
 # the server or the way to it is gone or full; deadlock and waits
 _TRANSIENT = (1040, 1053, 1077, 1129, 1205, 1213, 2002, 2003, 2006, 2013, 2055, 3024, 1969)
-_NAMES = (1046, 1049, 1051, 1054, 1064, 1102, 1103, 1142, 1143, 1146, 1305, 1370)
+_RIGHTS = (1044, 1045, 1142, 1143, 1227, 1370, 1698)
+_NAMES = (1046, 1049, 1051, 1054, 1064, 1102, 1103, 1146, 1305)
 _OPTIONS = ("unix_socket", "ssl_ca", "ssl")
 
 
@@ -105,10 +107,11 @@ def _translated(exc: Any, where: str, password: str) -> OrchestraiError:
 
     code = exc.args[0] if exc.args and isinstance(exc.args[0], int) else 0
     text = scrubbed(str(exc.args[-1] if exc.args else exc).split("\n")[0][:300], password)
-    message = f"expected {where} to answer, found: {text}"
-    if code in _NAMES:
-        return ConfigError(f"{message}: correct the name, or grant it")
     lost = isinstance(exc, pymysql.err.InterfaceError) or (isinstance(exc, pymysql.OperationalError) and code == 0)
-    if code in _TRANSIENT or lost:
-        return TransientStorageError(f"{message}: retry")
-    return StorageError(f"{message}: check access and settings")
+    if code in _RIGHTS:
+        fault = DatabaseFault.RIGHTS
+    elif code in _NAMES:
+        fault = DatabaseFault.NAME
+    else:
+        fault = DatabaseFault.MOMENT if code in _TRANSIENT or lost else DatabaseFault.OTHER
+    return fault.error(f"{where} to answer", text)

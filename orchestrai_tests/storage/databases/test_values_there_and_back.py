@@ -95,7 +95,8 @@ def table(rows: Sequence[Row]) -> pa.Table:
 def read(place: Place) -> list[Row]:
     """All rows, typed as declared; a value that would not be taken fails the test."""
     texts = frozenset(column.source for column in CONTRACT.columns if column.type == "STRING")
-    wanted = Wanted(tuple(CONTRACT.names), texts, ("id",), timed=False)
+    exact = frozenset(column.source for column in CONTRACT.columns if column.type.startswith(("DECIMAL", "TIMESTAMP")))
+    wanted = Wanted(tuple(CONTRACT.names), texts, ("id",), timed=False, exact=exact)
     found: list[Row] = []
     with table_snapshot(place, Relation("things")) as opened:
         for batch in opened.batches(wanted, Window(), Paging(page_rows=5)):

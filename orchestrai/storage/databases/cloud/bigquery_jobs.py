@@ -8,13 +8,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from orchestrai.core.sql.dialects import BIGQUERY, Dialect, family_of
-from orchestrai.errors import IntegrityError, OrchestraiError, StorageError
+from orchestrai.errors import ConfigError, IntegrityError, OrchestraiError, StorageError
 from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting
 from orchestrai.storage.cloud.rest import Api, Token, google_token
 from orchestrai.storage.databases.cloud.bucket_staging import BucketStaging
 from orchestrai.storage.databases.cloud.cloud_url import CloudUrl, cloud_url
 from orchestrai.storage.databases.cloud.cloud_warehouse import Statement, Unload, Values, one_number
-from orchestrai.storage.databases.cloud.warehouse_faults import statement_error
+from orchestrai.storage.databases.database_faults import statement_error
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -153,7 +153,7 @@ class BigQuery:
         # a job of this name is there already: the answer to an earlier request was lost
         answer = api.call(method, path, query=query, body=body, none_for=(404, 409) if method == "POST" else (404,))
         if answer is None and method == "GET":
-            raise StorageError(f"expected BigQuery to have {path}, found none: check project and location of the URL")
+            raise ConfigError(f"expected BigQuery to have {path}, found none: correct project or location of the URL")
         return answer
 
     def _done(self, configuration: dict[str, Any], name: str = "") -> str:

@@ -13,7 +13,7 @@ from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting, phase_of
 from orchestrai.storage.databases.cloud.bucket_staging import BucketStaging
 from orchestrai.storage.databases.cloud.cloud_url import CloudUrl, cloud_url
 from orchestrai.storage.databases.cloud.cloud_warehouse import Statement, Unload, Values, one_number
-from orchestrai.storage.databases.cloud.warehouse_faults import statement_error
+from orchestrai.storage.databases.database_faults import statement_error
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -178,9 +178,15 @@ class Redshift:
             raise statement_error(f"the Redshift statement {statement} to end well", reasons[0]) from exc
 
     def _call(self, operation: str, **given: Any) -> Any:
-        from orchestrai.storage.cloud.cloud_errors import aws_errors
+        from orchestrai.storage.cloud.cloud_errors import Fault, Meaning, aws_errors
 
-        with aws_errors(f"Redshift to {operation.replace('_', ' ')}"):
+        expected = f"Redshift to {operation.replace('_', ' ')}"
+
+        def own(fault: Fault) -> OrchestraiError | None:
+            """A wrong name or password is told in words, under a code for whatever is not valid."""
+            return statement_error(expected, fault.words) if fault.meaning is Meaning.OTHER else None
+
+        with aws_errors(expected, own=own):
             return getattr(self.client, operation)(**given)
 
 

@@ -14,7 +14,7 @@ from orchestrai.errors import ConfigError, IntegrityError, MissingExtra, Orchest
 from orchestrai.secrets.reference import scrubbed
 from orchestrai.storage.databases.cloud.cloud_warehouse import Statement, Unload, Values, one_number
 from orchestrai.storage.databases.cloud.snowflake_stage import SnowflakeStage
-from orchestrai.storage.databases.cloud.warehouse_faults import statement_error
+from orchestrai.storage.databases.database_faults import statement_error
 from orchestrai.storage.databases.window_query import NUMBER
 
 if TYPE_CHECKING:
