@@ -288,7 +288,7 @@ class ModelSpec(Declaration):
             raise ValueError(
                 "baseline: expected none for multiclass, which one column has no curve for: the class shares are the baseline"
             )
-        if self.serve_on is not None and self.serve_on.sagemaker.batch:
+        if self.serve_on is not None and self.serve_on.batch is not None:
             raise ValueError(
                 "serve_on: expected no batch transform for multiclass, which gives one score a row, found batch: remove it"
             )

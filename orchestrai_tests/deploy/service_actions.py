@@ -12,7 +12,7 @@ from typing import Any
 
 SOURCE = Path(__file__).resolve().parents[2] / "orchestrai"
 HERE = {"region": "eu-west-1", "account": "123456789012"}
-SERVICES = ("sagemaker", "backup", "rds", "dynamodb", "efs", "emr-serverless")
+SERVICES = ("sagemaker", "backup", "rds", "dynamodb", "efs", "emr-serverless", "lambda")
 # other APIs whose operations have a name of these: EMR on EC2, MLflow, Redshift's Data API, PyIceberg
 NAMESAKES = {
     ("features/jobs/emr.py", "list_clusters"),
@@ -22,6 +22,9 @@ NAMESAKES = {
     ("storage/databases/cloud/redshift_data.py", "execute_statement"),
     ("warehouse/tables/iceberg/iceberg_table.py", "create_table"),
 }
+# an operation of one word, which every API may have, where it is Lambda's; and an action that is not named as its operation
+LONE = {("models/registry/lambda_function.py", "invoke")}
+NAMED = {"lambda:Invoke": "lambda:InvokeFunction"}
 # of S3 an action is not always named as its operation: the reference's page "Actions, resources, and condition keys for Amazon S3"
 S3_ACTIONS = {"list_objects_v2": "s3:ListBucket", "head_object": "s3:GetObject"}
 S3 = {"put_object", "get_object", "delete_object", *S3_ACTIONS}
@@ -80,6 +83,10 @@ RESOURCES: dict[str, tuple[str, ...]] = {
         f"elasticfilesystem:{name}": ("arn:aws:elasticfilesystem:{region}:{account}:file-system/{FileSystemId}",)
         for name in ("DescribeFileSystems", "DeleteFileSystem")
     },
+    **{
+        f"lambda:{name}": ("arn:aws:lambda:{region}:{account}:function:{FunctionName}",)
+        for name in "GetAlias GetFunctionConfiguration UpdateFunctionCode PublishVersion InvokeFunction UpdateAlias".split()
+    },
     **{f"emr-serverless:{name}": (_EMR,) for name in ("GetApplication", "ListJobRuns", "StartJobRun")},
     **{f"emr-serverless:{name}": (f"{_EMR}/jobruns/{{jobRunId}}",) for name in ("GetJobRun", "CancelJobRun")},
 }
@@ -92,7 +99,8 @@ def operations(service: str) -> dict[str, str]:
     from botocore import xform_name
 
     model = botocore.session.get_session().get_service_model(service)
-    return {xform_name(name): f"{model.signing_name}:{name}" for name in model.operation_names}
+    named = {xform_name(name): f"{model.signing_name}:{name}" for name in model.operation_names}
+    return {name: NAMED.get(action, action) for name, action in named.items()}
 
 
 def action_of(operation: str) -> str | None:
@@ -133,7 +141,8 @@ def asked_by_the_product() -> dict[str, set[str]]:
         module = path.relative_to(SOURCE).as_posix()
         for name in names_in(path.read_text()):
             # a single word is a word of every API
-            action = action_of(name) if "_" in name and (module, name) not in NAMESAKES else None
+            theirs = ("_" in name and (module, name) not in NAMESAKES) or (module, name) in LONE
+            action = action_of(name) if theirs else None
             if action is not None:
                 found.setdefault(action, set()).add(module)
     return found

@@ -92,7 +92,7 @@ def predictions_making(
     there = [table for table in tables if table is not None and table.partitions]
     if champion is None or not there or len(there) < len(tables):
         return None
-    if spec.serve_on is not None and spec.serve_on.sagemaker.batch:
+    if spec.serve_on is not None and spec.serve_on.batch is not None:
         return None
     scored = partition or time_part(next(keys_before(there[0].partitions, BEHIND)))
     return Making(assets.predictions, PRODUCER, there, [_declared(spec), *views, join.code], scored, [champion])
