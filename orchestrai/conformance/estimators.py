@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from orchestrai.errors import ModelError
 from orchestrai.models.estimators.added_estimator import Estimator, Fitted, require_no_pickle
 from orchestrai.models.rows import Column, Floats, Rows
 from orchestrai.models.task import Task
@@ -29,7 +30,7 @@ _COLUMNS = (
 _CLASSES = ("high", "low", "middle")
 
 
-def _rows(task: Task, count: int = 400, seed: int = 7) -> Rows:
+def sample_rows(task: Task, count: int = 400, seed: int = 7) -> Rows:
     """Rows in which a number, a flag and a category tell the label, with values missing in every column."""
     rng = np.random.default_rng(seed)
     strong, weak, noise = rng.normal(size=count), rng.normal(size=count), rng.normal(size=count)
@@ -63,29 +64,26 @@ class EstimatorConformance:
 
     tasks: tuple[Task, ...] = ("binary", "multiclass", "regression")
 
-    @pytest.fixture(params=["binary", "multiclass", "regression", "ranking", "forecast"])
-    def task(self, request: pytest.FixtureRequest) -> Task:
-        """Each task that the estimator is for."""
-        if request.param not in self.tasks:
-            pytest.skip(f"the estimator is not for {request.param}")
-        named: Task = request.param
-        return named
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Each test runs for each task that the estimator is for."""
+        if "task" in metafunc.fixturenames:
+            metafunc.parametrize("task", self.tasks)
 
     def test_the_same_rows_and_seed_give_the_same_bytes(self, make: Make, task: Task) -> None:
-        rows = _rows(task)
+        rows = sample_rows(task)
         assert _fit(make, rows, task).encode() == _fit(make, rows, task).encode()
 
     def test_once_read_it_scores_the_same_and_is_written_the_same(self, make: Make, task: Task) -> None:
-        rows = _rows(task)
+        rows = sample_rows(task)
         fitted = _fit(make, rows, task)
         again = _again(make, fitted, rows, task)
         assert np.array_equal(fitted.score(rows), again.score(rows)) and again.encode() == fitted.encode()
 
     def test_its_bytes_are_no_pickle(self, make: Make, task: Task) -> None:
-        require_no_pickle(_fit(make, _rows(task), task).encode(), "the estimator")
+        require_no_pickle(_fit(make, sample_rows(task), task).encode(), "the estimator")
 
     def test_scores_are_finite_and_of_the_shape_and_range_of_the_task(self, make: Make, task: Task) -> None:
-        rows = _rows(task)
+        rows = sample_rows(task)
         scores = np.asarray(_fit(make, rows, task).score(rows))
         assert scores.shape == ((len(rows), len(rows.classes)) if rows.classes else (len(rows),))
         assert np.isfinite(scores).all()
@@ -95,7 +93,7 @@ class EstimatorConformance:
             assert np.allclose(scores.sum(axis=1), 1, atol=1e-5)
 
     def test_it_learns_what_can_be_learned(self, make: Make, task: Task) -> None:
-        rows, fresh = _rows(task), _rows(task, seed=8)
+        rows, fresh = sample_rows(task), sample_rows(task, seed=8)
         scores = np.asarray(_fit(make, rows, task).score(fresh))
         if rows.classes:
             assert (scores.argmax(axis=1) == fresh.label).mean() > 0.5, "a third is chance"
@@ -105,18 +103,18 @@ class EstimatorConformance:
             assert np.sqrt(np.mean((scores - fresh.label) ** 2)) < 0.8 * fresh.label.std()
 
     def test_rows_without_any_value_are_scored(self, make: Make, task: Task) -> None:
-        rows = _rows(task)
+        rows = sample_rows(task)
         empty = replace(rows.take(np.arange(3)), matrix=np.full((3, len(_COLUMNS)), np.nan, dtype=np.float32))
         assert np.isfinite(np.asarray(_fit(make, rows, task).score(empty))).all()
 
     def test_importances_are_shares_by_name(self, make: Make, task: Task) -> None:
-        rows = _rows(task)
+        rows = sample_rows(task)
         told = _fit(make, rows, task).importance(rows.columns)
         assert set(told) <= {column.name for column in rows.columns} and all(value >= 0 for value in told.values())
         assert sum(told.values()) == pytest.approx(1, abs=1e-6) or not any(told.values())
 
     @pytest.mark.parametrize("data", [b"", b"{}", b"\x00" * 64, b"not a model"])
     def test_other_bytes_are_refused(self, make: Make, data: bytes) -> None:
-        rows = _rows(self.tasks[0])
-        with pytest.raises(ValueError, match=r".*"):
+        rows = sample_rows(self.tasks[0])
+        with pytest.raises((ValueError, ModelError)):
             make(1).decode(data, rows.columns, self.tasks[0], len(rows.classes))

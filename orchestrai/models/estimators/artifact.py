@@ -15,7 +15,7 @@ from orchestrai.errors import IntegrityError, ModelError, UnknownFormatVersion
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import canonical_json
-from orchestrai.models.estimators import added_estimator, boosting, cooccurrence, logistic
+from orchestrai.models.estimators import added_estimator, boosting, cooccurrence, lightgbm_trees, logistic
 from orchestrai.models.estimators import sklearn_estimator as sklearn_model
 from orchestrai.models.estimators.spec import Estimator
 from orchestrai.models.ports import LearnedView, read_views
@@ -36,6 +36,7 @@ INFO_FILE = "model.json"
 GOLDEN_FILE = "golden.parquet"
 MODEL_FILES = {
     "xgboost": "model.ubj",
+    "lightgbm": "model.txt",
     "logistic": "coefficients.json",
     "cooccurrence": "items.json",
     "sklearn": "model.skops",
@@ -135,6 +136,8 @@ def library_versions(estimator: Estimator) -> dict[str, str]:
     versions = {"python": ".".join(platform.python_version_tuple()[:2]), "numpy": np.__version__}
     if kind == "xgboost":
         versions["xgboost"] = boosting.xgboost().__version__
+    if kind == "lightgbm":
+        versions["lightgbm"] = lightgbm_trees.lightgbm().__version__
     if kind == "sklearn":
         import skops
 
@@ -170,6 +173,8 @@ def decode_model(info: ModelInfo, data: bytes) -> Estimation:
     """Read the model file of a description."""
     if info.kind == "xgboost":
         return boosting.decode(data, info.columns, info.offset, len(info.classes))
+    if info.kind == "lightgbm":
+        return lightgbm_trees.decode(data, info.columns, len(info.classes))
     if info.kind == "logistic":
         return logistic.decode(data, info.columns)
     if info.kind == "cooccurrence":
