@@ -12,14 +12,14 @@ from typing import Any
 
 SOURCE = Path(__file__).resolve().parents[2] / "orchestrai"
 HERE = {"region": "eu-west-1", "account": "123456789012"}
-SERVICES = ("sagemaker", "backup", "rds", "dynamodb", "efs", "emr-serverless")
-# other APIs whose operations have a name of these: EMR on EC2, MLflow, Redshift's Data API, PyIceberg
+SERVICES = ("sagemaker", "backup", "rds", "dynamodb", "efs", "emr-serverless", "redshift-data")
+# modules that ask one service alone, whose operations have names of others
+ASKS = {"storage/databases/cloud/redshift_data.py": "redshift-data"}
+# other APIs whose operations have a name of these: EMR on EC2, MLflow, PyIceberg
 NAMESAKES = {
     ("features/jobs/emr.py", "list_clusters"),
     ("features/jobs/emr.py", "describe_cluster"),
     ("models/registry/mlflow_registry.py", "create_experiment"),
-    ("storage/databases/cloud/redshift_data.py", "batch_execute_statement"),
-    ("storage/databases/cloud/redshift_data.py", "execute_statement"),
     ("warehouse/tables/iceberg_table.py", "create_table"),
 }
 # of S3 an action is not always named as its operation: the reference's page "Actions, resources, and condition keys for Amazon S3"
@@ -81,6 +81,12 @@ RESOURCES: dict[str, tuple[str, ...]] = {
         for name in ("DescribeFileSystems", "DeleteFileSystem")
     },
     **{f"emr-serverless:{name}": (_EMR,) for name in ("GetApplication", "ListJobRuns", "StartJobRun")},
+    **{
+        f"redshift-data:{name}": ("arn:aws:redshift-serverless:{region}:{account}:workgroup/{workgroup}",)
+        for name in ("ExecuteStatement", "BatchExecuteStatement")
+    },
+    # narrowed by whose statement it is
+    **{f"redshift-data:{name}": ("*",) for name in ("DescribeStatement", "GetStatementResult", "CancelStatement")},
     **{f"emr-serverless:{name}": (f"{_EMR}/jobruns/{{jobRunId}}",) for name in ("GetJobRun", "CancelJobRun")},
 }
 
@@ -95,9 +101,11 @@ def operations(service: str) -> dict[str, str]:
     return {xform_name(name): f"{model.signing_name}:{name}" for name in model.operation_names}
 
 
-def action_of(operation: str) -> str | None:
-    """The action of an operation of these services; None for any other name."""
-    return next((operations(s)[operation] for s in SERVICES if operation in operations(s)), None)
+def action_of(operation: str, module: str = "") -> str | None:
+    """The action of an operation of these services, as a module asks for it; None for any other name."""
+    own = ASKS.get(module)
+    services = [own] if own else [service for service in SERVICES if service not in ASKS.values()]
+    return next((operations(s)[operation] for s in services if operation in operations(s)), None)
 
 
 def names_in(text: str) -> Iterator[str]:
@@ -133,7 +141,7 @@ def asked_by_the_product() -> dict[str, set[str]]:
         module = path.relative_to(SOURCE).as_posix()
         for name in names_in(path.read_text()):
             # a single word is a word of every API
-            action = action_of(name) if "_" in name and (module, name) not in NAMESAKES else None
+            action = action_of(name, module) if "_" in name and (module, name) not in NAMESAKES else None
             if action is not None:
                 found.setdefault(action, set()).add(module)
     return found
