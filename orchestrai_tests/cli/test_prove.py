@@ -10,12 +10,14 @@ from typer.testing import CliRunner
 
 from orchestrai.cli.app import app
 from orchestrai.errors import ConfigError
+from orchestrai.pipeline.accounts import warehouse_steps
 from orchestrai.pipeline.accounts.account_proof import account_plan
 from orchestrai_tests.clouds import loopback
 from orchestrai_tests.clouds.aws_server import AwsServer, aws_server
 from orchestrai_tests.clouds.azure_model import azure_machine_learning
 from orchestrai_tests.clouds.emr_serverless import APPLICATION, play
 from orchestrai_tests.clouds.google_service import GoogleService
+from orchestrai_tests.clouds.played_clouds import played_cloud
 from orchestrai_tests.servers.aws_backup import Service
 from orchestrai_tests.servers.s3 import S3Server
 
@@ -31,7 +33,7 @@ def run(*arguments: str) -> tuple[int, Any]:
 
 
 @pytest.fixture
-def aws(moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[AwsServer, list[str]]]:
+def aws(moto: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[AwsServer, list[str]]]:
     """An account, and what is given of it."""
     for name in ("S3", "KMS", "SQS", "SECRETS_MANAGER"):
         monkeypatch.setenv(f"AWS_ENDPOINT_URL_{name}", moto.endpoint)
@@ -45,7 +47,10 @@ def aws(moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[AwsSe
     secret = store.create_secret(Name="proving", SecretString="s3cret-text")["ARN"]
     service = Service()
     service.vaults[VAULT] = {"VaultType": "BACKUP_VAULT"}
-    with aws_server("sagemaker", "backup", "emr-serverless") as server:
+    with (
+        aws_server("sagemaker", "backup", "emr-serverless") as server,
+        played_cloud("redshift", tmp_path, monkeypatch) as redshift,
+    ):
         play(server, lambda asked: [])
         server.answers["backup"] = service.answer
         for name in ("SAGEMAKER", "BACKUP", "EMR_SERVERLESS"):
@@ -55,8 +60,12 @@ def aws(moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[AwsSe
             "secret": "awssm://proving", "region": REGION, "image": "1.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.0-5",
             "role": "arn:aws:iam::123456789012:role/trainer", "output": "s3://proving/jobs", "group": "churn-models",
             "backup_vault": "main", "resource": "arn:aws:dynamodb:us-east-1:123456789012:table/shop", "application": APPLICATION,
+            "warehouse": redshift.url,
         }  # fmt: skip
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", moto.access_key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", moto.secret_key)
         yield server, [part for name, value in given.items() for part in ("--given", f"{name}={value}")]
+        assert redshift.staged == [] and redshift.faults() == []
     left = s3.list_objects_v2(Bucket="proving").get("Contents", ())
     for one in left:
         s3.delete_object(Bucket="proving", Key=one["Key"])
@@ -149,3 +158,27 @@ def test_azure_is_asked_by_its_models(tmp_path: Path, monkeypatch: pytest.Monkey
         ]  # fmt: skip
         states = {one.name: one.state for one in account_plan("azure", given).run()}
     assert [name for name, state in states.items() if state == "proven"] == ["store", "azure ml", "synapse"]
+
+
+@pytest.mark.parametrize("cloud", ["bigquery", "redshift", "snowflake"])
+def test_a_warehouse_is_proven_by_rows_that_come_back_and_its_tables_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cloud: str
+) -> None:
+    with played_cloud(cloud, tmp_path, monkeypatch) as found:
+        plan = account_plan("gcp", [f"warehouse={found.url}"])
+        (proven,) = [one for one in plan.run() if one.name == "warehouse"]
+        assert proven.state == "proven" and "merged twice" in proven.detail, proven
+        assert found.ask("SELECT table_name FROM duckdb_tables() WHERE table_name ILIKE '%prove%'") == []
+        assert found.ask("SELECT count(*) FROM marts.orchestrai_loads") == [(0,)]
+        # a value that is another one when it comes back
+        whole = warehouse_steps._compare
+
+        def spoiled(url: str, table: str) -> None:
+            found.ask(f"UPDATE marts.{table} SET c1 = 5 WHERE c0 = 1")
+            whole(url, table)
+
+        monkeypatch.setattr(warehouse_steps, "_compare", spoiled)
+        (failed,) = [one for one in plan.run() if one.name == "warehouse"]
+        assert failed.state == "failed" and "look at its types" in failed.detail
+        assert found.ask("SELECT table_name FROM duckdb_tables() WHERE table_name ILIKE '%prove%'") == []
+        assert found.staged == [] and found.faults() == []

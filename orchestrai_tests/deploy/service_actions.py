@@ -12,14 +12,14 @@ from typing import Any
 
 SOURCE = Path(__file__).resolve().parents[2] / "orchestrai"
 HERE = {"region": "eu-west-1", "account": "123456789012"}
-SERVICES = ("sagemaker", "backup", "rds", "dynamodb", "efs", "emr-serverless", "lambda")
-# other APIs whose operations have a name of these: EMR on EC2, MLflow, Redshift's Data API, PyIceberg
+SERVICES = ("sagemaker", "backup", "rds", "dynamodb", "efs", "emr-serverless", "lambda", "redshift-data")
+# modules that ask one service alone, whose operations have names of others
+ASKS = {"storage/databases/cloud/redshift_data.py": "redshift-data"}
+# other APIs whose operations have a name of these: EMR on EC2, MLflow, PyIceberg
 NAMESAKES = {
     ("features/jobs/emr.py", "list_clusters"),
     ("features/jobs/emr.py", "describe_cluster"),
     ("models/registry/mlflow_registry.py", "create_experiment"),
-    ("storage/databases/cloud/redshift_data.py", "batch_execute_statement"),
-    ("storage/databases/cloud/redshift_data.py", "execute_statement"),
     ("warehouse/tables/iceberg/iceberg_table.py", "create_table"),
 }
 # an operation of one word, which every API may have, where it is Lambda's; and an action that is not named as its operation
@@ -88,6 +88,12 @@ RESOURCES: dict[str, tuple[str, ...]] = {
         for name in "GetAlias GetFunctionConfiguration UpdateFunctionCode PublishVersion InvokeFunction UpdateAlias".split()
     },
     **{f"emr-serverless:{name}": (_EMR,) for name in ("GetApplication", "ListJobRuns", "StartJobRun")},
+    **{
+        f"redshift-data:{name}": ("arn:aws:redshift-serverless:{region}:{account}:workgroup/{workgroup}",)
+        for name in ("ExecuteStatement", "BatchExecuteStatement")
+    },
+    # narrowed by whose statement it is
+    **{f"redshift-data:{name}": ("*",) for name in ("DescribeStatement", "GetStatementResult", "CancelStatement")},
     **{f"emr-serverless:{name}": (f"{_EMR}/jobruns/{{jobRunId}}",) for name in ("GetJobRun", "CancelJobRun")},
 }
 
@@ -103,9 +109,11 @@ def operations(service: str) -> dict[str, str]:
     return {name: NAMED.get(action, action) for name, action in named.items()}
 
 
-def action_of(operation: str) -> str | None:
-    """The action of an operation of these services; None for any other name."""
-    return next((operations(s)[operation] for s in SERVICES if operation in operations(s)), None)
+def action_of(operation: str, module: str = "") -> str | None:
+    """The action of an operation of these services, as a module asks for it; None for any other name."""
+    own = ASKS.get(module)
+    services = [own] if own else [service for service in SERVICES if service not in ASKS.values()]
+    return next((operations(s)[operation] for s in services if operation in operations(s)), None)
 
 
 def names_in(text: str) -> Iterator[str]:
@@ -142,7 +150,7 @@ def asked_by_the_product() -> dict[str, set[str]]:
         for name in names_in(path.read_text()):
             # a single word is a word of every API
             theirs = ("_" in name and (module, name) not in NAMESAKES) or (module, name) in LONE
-            action = action_of(name) if theirs else None
+            action = action_of(name, module) if theirs else None
             if action is not None:
                 found.setdefault(action, set()).add(module)
     return found

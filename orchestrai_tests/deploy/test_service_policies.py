@@ -1,4 +1,4 @@
-"""Least privilege beside the stores: each call to SageMaker, AWS Backup, RDS or EMR Serverless is one role's work, and no role has more."""
+"""Least privilege beside the stores: each call to SageMaker, AWS Backup, RDS, EMR or Redshift is one role's work, no role has more."""
 
 import fnmatch
 import json
@@ -39,6 +39,10 @@ GIVEN = {
     "exchange": "t-lake/spark/exchange",
     "exchange_bucket": "t-lake",
     "exchange_folder": "spark/exchange",
+    "workgroup": "0a1b-2c3d",
+    "staging": "t-lake/redshift",
+    "staging_bucket": "t-lake",
+    "staging_folder": "redshift",
 }
 LENT_TO = {
     "trainer": "sagemaker",
@@ -60,11 +64,17 @@ WORK = {
     "PutRestoreValidationResult rds: DescribeDBInstances ModifyDBInstance DeleteDBInstance DescribeDBClusters ModifyDBCluster "
     "DeleteDBCluster dynamodb: DescribeTable UpdateTable DeleteTable elasticfilesystem: DescribeFileSystems",
     "spark_launcher": "emr-serverless: GetApplication ListJobRuns StartJobRun GetJobRun CancelJobRun",
+    "warehouse": "redshift-data: ExecuteStatement BatchExecuteStatement DescribeStatement GetStatementResult CancelStatement",
 }
 # asked for, and given to nobody: the service names a restored file system, so no policy can tell it from a live one; it is left and told
 REFUSED = {"elasticfilesystem:DeleteFileSystem"}
-# the rest of what a role's work needs: tags of what is made, and S3 where its modules ask for it
-TAGS = {"trainer": {"sagemaker:AddTags"}, "deployer": {"sagemaker:AddTags"}}
+# the rest of what a role's work needs: tags of what is made, a login, and S3 where its modules ask for it
+TAGS = {
+    "trainer": {"sagemaker:AddTags"},
+    "deployer": {"sagemaker:AddTags"},
+    # the Data API logs in for whoever asks
+    "warehouse": {"redshift-serverless:GetCredentials"},
+}
 S3_MODULES: dict[str, tuple[str, ...]] = {
     "trainer": ("models/remote/sagemaker.py",),
     "deployer": (
@@ -75,9 +85,16 @@ S3_MODULES: dict[str, tuple[str, ...]] = {
     "managed_backup": ("backup/managed/aws_backup.py",),
     "restore_tester": ("backup/managed/aws_resources.py",),
     "spark_launcher": ("defs/spark/emr_pipes.py",),
+    "warehouse": (),
 }
 # the exchange is a store: what is written and read there goes by obstore, as PutObject and GetObject
-STORE = {"spark_launcher": {"s3:PutObject", "s3:GetObject"}}
+STORE = {
+    "spark_launcher": {"s3:PutObject", "s3:GetObject"},
+    # and what is staged for a warehouse
+    "warehouse": {"s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:ListBucket"},
+}
+# whoever asks is whose statement it is
+CONTEXT = {"redshift-data_statement-owner-iam-userid": "${aws:userid}"}
 # a request of each kind, by the names that the product gives
 REQUEST: dict[str, Any] = {
     "TrainingJobName": "churn-0a1b-1",
@@ -96,6 +113,7 @@ REQUEST: dict[str, Any] = {
     "FileSystemId": "fs-1",
     "applicationId": "00abc",
     "jobRunId": "run1",
+    "workgroup": "0a1b-2c3d",
 }
 
 
@@ -105,7 +123,8 @@ def policy(role: str) -> Mapping[str, Any]:
     text = (POLICIES / f"{role}.json").read_text()
     for name, value in GIVEN.items():
         text = text.replace(f"${{{name}}}", value)
-    assert "${" not in text
+    text = text.replace("$${", "${")
+    assert "${" not in text.replace("${aws:userid}", "")
     found: Mapping[str, Any] = json.loads(text)
     return found
 
@@ -164,7 +183,7 @@ def test_each_call_is_allowed_by_exactly_the_role_that_it_is_the_work_of(action:
     # the product deletes the models of a proof alone
     request = {**REQUEST, "ModelName": "orchestrai-prove-0a1b-2c3d"} if action == "sagemaker:DeleteModel" else REQUEST
     arns = judged_on(action, request)
-    allowed = {role for role in ROLES if all(permitted(role, action, arn) for arn in arns)}
+    allowed = {role for role in ROLES if all(permitted(role, action, arn, **CONTEXT) for arn in arns)}
     assert allowed == {role for role in ROLES if action in work(role)}, arns
 
 
@@ -173,17 +192,18 @@ def test_a_role_s_policy_names_its_work_and_no_other_action(role: str) -> None:
     statements = policy(role)["Statement"]
     named = {action for one in statements if one["Effect"] == "Allow" for action in one["Action"]}
     s3 = s3_asked_in(*S3_MODULES[role]) | STORE.get(role, set())
-    assert named == work(role) | TAGS.get(role, set()) | s3 | {"iam:PassRole"}
+    assert named == work(role) | TAGS.get(role, set()) | s3 | ({"iam:PassRole"} if role in LENT_TO else set())
     known = {action for service in SERVICES for action in operations(service).values()}
     for one in statements:
-        assert all(a in known or a.startswith(("s3:", "iam:PassRole")) for a in one["Action"]), "an action that AWS has"
+        beside = ("s3:", "iam:PassRole", "redshift-serverless:GetCredentials")
+        assert all(a in known or a.startswith(beside) for a in one["Action"]), "an action that AWS has"
         free = {action for action in one["Action"] if one["Effect"] == "Allow" and "*" in one["Resource"]}
         # everything of a kind only where the reference knows no resource
         assert free <= {action for action, places in RESOURCES.items() if places == ("*",)}
     assert len((POLICIES / f"{role}.json").read_text()) < 6_144
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", LENT_TO)
 def test_a_role_is_lent_to_its_service_alone(role: str) -> None:
     lent, service = GIVEN["role"], f"{LENT_TO[role]}.amazonaws.com"
     assert permitted(role, "iam:PassRole", lent, iam_PassedToService=service)
@@ -230,6 +250,19 @@ def test_a_restore_test_removes_what_it_restored_and_never_what_is_backed_up() -
     for role in ("managed_backup", "restore_tester"):
         never = next(one for one in policy(role)["Statement"] if one["Sid"] == "NeverLessens")
         assert never["Effect"] == "Deny" and never["Resource"] == ["*"] and denied <= {*never["Action"]}
+
+
+def test_statements_of_others_are_neither_read_nor_cancelled_and_no_other_workgroup_is_asked() -> None:
+    others = {"redshift-data_statement-owner-iam-userid": "AROA:another"}
+    for name in ("DescribeStatement", "GetStatementResult", "CancelStatement"):
+        assert permitted("warehouse", f"redshift-data:{name}", "*", **CONTEXT)
+        assert not permitted("warehouse", f"redshift-data:{name}", "*", **others)
+        assert not permitted("warehouse", f"redshift-data:{name}", "*")
+    place = ARN.format(service="redshift-serverless", name="workgroup/")
+    for action in ("redshift-data:ExecuteStatement", "redshift-serverless:GetCredentials"):
+        assert permitted("warehouse", action, place + "0a1b-2c3d") and not permitted("warehouse", action, place + "9z")
+    assert permitted("warehouse", "s3:DeleteObject", "arn:aws:s3:::t-lake/redshift/orchestrai-read/a/0.parquet")
+    assert permitted("warehouse", "s3:ListBucket", "arn:aws:s3:::t-lake", s3_prefix="redshift/orchestrai-read/a/")
 
 
 def test_s3_of_a_job_is_its_own_folder() -> None:

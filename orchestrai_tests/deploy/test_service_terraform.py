@@ -23,6 +23,7 @@ DECLARED: dict[str, Any] = {
         "copy_to": FAR,
     },
     "emr_serverless": {"application_id": GIVEN["application"], "exchange": GIVEN["exchange"], "role_arn": GIVEN["role"]},
+    "redshift": {"workgroup_id": GIVEN["workgroup"], "staging": GIVEN["staging"]},
 }
 
 
@@ -83,6 +84,8 @@ def test_terraform_fills_in_what_is_judged_and_makes_no_role_that_is_not_declare
         ("managed_backup", "restored", ""),
         ("managed_backup", "sources", []),
         ("emr_serverless", "exchange", "t-lake/*"),
+        ("redshift", "workgroup_id", "*"),
+        ("redshift", "staging", "t-lake"),
     ],
 )
 def test_terraform_refuses_what_would_widen_a_policy(tmp_path: Path, variable: str, member: str, value: Any) -> None:

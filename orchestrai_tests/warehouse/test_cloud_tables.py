@@ -125,6 +125,13 @@ def test_a_wrong_url_of_a_cloud_is_told(tmp_path: Path, url: str, told: str) -> 
         targets.open_target(url, "t", tmp_path)
 
 
+DRIVERS: dict[str, Any] = {
+    "bigquery": bigquery_jobs.BigQuery,
+    "redshift": redshift_data.Redshift,
+    "snowflake": snowflake_session.Snowflake,
+}
+
+
 def merged(tmp_path: Path, cloud: Cloud) -> Path:
     return declared(tmp_path / "plant", cloud.url, ", mode: merge, key: [id]")
 
@@ -160,11 +167,7 @@ def test_a_merge_that_was_killed_is_done_again_and_changes_nothing_twice(
     fill(home, *(reading(n, value=n / 2) for n in range(6)))
     runtime = opened(folder, home)
     run(runtime, [hour(10)])
-    driver: Any = {
-        "bigquery": bigquery_jobs.BigQuery,
-        "redshift": redshift_data.Redshift,
-        "snowflake": snowflake_session.Snowflake,
-    }[cloud.played.dialect]
+    driver = DRIVERS[cloud.played.dialect]
     whole = driver.run
 
     def killed(self: Any, groups: Any) -> None:
@@ -185,7 +188,12 @@ def test_a_merge_that_was_killed_is_done_again_and_changes_nothing_twice(
     assert cloud.ask("SELECT count(*) FROM marts.orchestrai_loads") == [(1,)] and cloud.faults() == []
 
 
-def test_a_merge_after_which_rows_are_not_those_of_the_files_changes_nothing(tmp_path: Path, cloud: Cloud) -> None:
+@pytest.mark.parametrize(
+    "spoil", ["DELETE FROM marts.readings WHERE id = 2", "UPDATE marts.readings SET value = 77 WHERE id = 2"]
+)
+def test_a_merge_after_which_rows_are_not_those_of_the_files_changes_nothing(
+    tmp_path: Path, cloud: Cloud, spoil: str
+) -> None:
     folder, home = merged(tmp_path, cloud), tmp_path / "home"
     fill(home, reading(1, value=1), reading(2, value=2))
     runtime = opened(folder, home)
@@ -210,16 +218,38 @@ def test_a_merge_after_which_rows_are_not_those_of_the_files_changes_nothing(tmp
     if cloud.played.dialect == "redshift":
         one = cloud.service._one
         cloud.service._one = lambda sql: (
-            [one(sql), cloud.ask("DELETE FROM marts.readings WHERE id = 2")][0]
-            if ('INSERT INTO "marts"."readings"' in sql)
-            else one(sql)
+            [one(sql), cloud.ask(spoil)][0] if ('INSERT INTO "marts"."readings"' in sql) else one(sql)
         )
     else:
         cloud.played.said = spoiled  # type: ignore[method-assign]
     with pytest.raises(IntegrityError, match="expected 3 rows of plant/readings/restored"):
         load(runtime, hour(10))
-    assert cloud.ask("SELECT id FROM marts.readings ORDER BY id") == [(1,), (2,)]
+    assert cloud.ask("SELECT id, value FROM marts.readings ORDER BY id") == [(1, 1.0), (2, 2.0)]
     assert cloud.staged == [] and cloud.faults() == []
+
+
+def test_a_newer_version_that_was_loaded_meanwhile_is_not_written_over(
+    tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, home = merged(tmp_path, cloud), tmp_path / "home"
+    fill(home, reading(1, value=1))
+    runtime = opened(folder, home)
+    run(runtime, [hour(10)])
+    load(runtime, hour(10))
+    cloud.ask("UPDATE marts.readings SET value = 5")
+    driver = DRIVERS[cloud.played.dialect]
+    whole = driver.run
+
+    def late(self: Any, groups: Any) -> None:
+        if any(len(group) > 1 for group in groups):
+            cloud.ask("UPDATE marts.orchestrai_loads SET seq = 1000")
+        whole(self, groups)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "run", late)
+        with pytest.raises(IntegrityError, match="loaded meanwhile"):
+            load(runtime, hour(10))
+    assert cloud.ask("SELECT value FROM marts.readings") == [(5.0,)] and cloud.staged == []
 
 
 def test_no_key_and_an_older_version_are_not_merged(tmp_path: Path, cloud: Cloud) -> None:

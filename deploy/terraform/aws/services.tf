@@ -26,12 +26,19 @@ locals {
     exchange_folder = join("/", slice(split("/", var.emr_serverless.exchange), 1, length(split("/", var.emr_serverless.exchange))))
     role            = var.emr_serverless.role_arn
   })
+  redshift = var.redshift == null ? null : merge(local.here, {
+    workgroup      = var.redshift.workgroup_id
+    staging        = var.redshift.staging
+    staging_bucket = split("/", var.redshift.staging)[0]
+    staging_folder = join("/", slice(split("/", var.redshift.staging), 1, length(split("/", var.redshift.staging))))
+  })
   given = {
     trainer        = local.sagemaker
     deployer       = local.sagemaker
     managed_backup = local.managed
     restore_tester = local.managed
     spark_launcher = local.emr
+    warehouse      = local.redshift
   }
   services = toset([for name, values in local.given : name if values != null])
 }
@@ -50,7 +57,7 @@ resource "aws_iam_role_policy" "service" {
 
 # what is sent to a job lies in a bucket with this key; backups have keys of their own
 resource "aws_iam_role_policy" "service_key" {
-  for_each = setintersection(local.services, ["trainer", "deployer", "spark_launcher"])
+  for_each = setintersection(local.services, ["trainer", "deployer", "spark_launcher", "warehouse"])
   role     = aws_iam_role.service[each.value].id
   policy = jsonencode({
     Version   = "2012-10-17"

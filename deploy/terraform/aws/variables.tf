@@ -67,6 +67,16 @@ variable "managed_backup" {
   }
 }
 
+variable "redshift" {
+  type        = object({ workgroup_id = string, staging = string })
+  default     = null
+  description = "A warehouse: the workgroup's id (the end of its ARN), and BUCKET/FOLDER that files lie in on their way."
+  validation {
+    condition     = var.redshift == null || (can(regex("^[0-9a-z-]+$", var.redshift.workgroup_id)) && can(regex("^[^/*]+/[^*]*[^/*]$", var.redshift.staging)))
+    error_message = "workgroup_id: one id, not a name or a pattern; staging: a bucket and a folder, without s3:// and without a slash at the end."
+  }
+}
+
 variable "emr_serverless" {
   type        = object({ application_id = string, exchange = string, role_arn = string })
   default     = null

@@ -5,6 +5,7 @@ from typing import Any
 
 from orchestrai.pipeline.accounts.account_proof import Given, Step, declared
 from orchestrai.pipeline.accounts.common_steps import common_steps
+from orchestrai.pipeline.accounts.warehouse_steps import SNOWFLAKE, warehouse_step
 from orchestrai.storage.cloud.aws import aws_client
 from orchestrai.storage.cloud.cloud_errors import aws_errors
 
@@ -36,6 +37,7 @@ def aws_steps() -> tuple[Step, ...]:
             ("region", "application"),
             _serverless,
         ),
+        warehouse_step(f"redshift-data://WORKGROUP/DATABASE?staging=s3://BUCKET/FOLDER&role=ARN or {SNOWFLAKE}"),
     )
 
 

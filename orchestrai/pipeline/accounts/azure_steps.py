@@ -4,6 +4,7 @@ import secrets
 
 from orchestrai.pipeline.accounts.account_proof import Given, Step, declared
 from orchestrai.pipeline.accounts.common_steps import common_steps
+from orchestrai.pipeline.accounts.warehouse_steps import SNOWFLAKE, warehouse_step
 
 
 def azure_steps() -> tuple[Step, ...]:
@@ -17,6 +18,7 @@ def azure_steps() -> tuple[Step, ...]:
             "azure ml", "ask the workspace for a job that is not there", ("subscription", "resource_group", "workspace"), _workspace
         ),
         Step("synapse", "look for a batch that is not there, to the last page", ("synapse_workspace", "pool"), _pool),
+        warehouse_step(SNOWFLAKE),
     )  # fmt: skip
 
 

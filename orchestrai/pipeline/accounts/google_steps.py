@@ -5,6 +5,7 @@ import secrets
 from orchestrai.errors import StorageError
 from orchestrai.pipeline.accounts.account_proof import Given, Step, declared
 from orchestrai.pipeline.accounts.common_steps import common_steps
+from orchestrai.pipeline.accounts.warehouse_steps import SNOWFLAKE, warehouse_step
 
 
 def google_steps() -> tuple[Step, ...]:
@@ -16,6 +17,7 @@ def google_steps() -> tuple[Step, ...]:
         ),
         Step("vertex", "look for a custom job that is not there, by its display name", ("project", "location"), _vertex),
         Step("dataproc", "ask for a batch that is not there", ("project", "location"), _dataproc),
+        warehouse_step(f"bigquery://PROJECT/DATASET?staging=gs://BUCKET/FOLDER or {SNOWFLAKE}"),
     )  # fmt: skip
 
 

@@ -13,6 +13,8 @@ from orchestrai.ingest.sources.table_source import SqlSource
 from orchestrai.ledger.ledger import Ledger
 from orchestrai_tests.clouds.played_clouds import Cloud, played_cloud
 from orchestrai_tests.clouds.snowflake_driver import Error
+from orchestrai_tests.ingest.declaring import RAW, RESTORED, declare, hour, opened, run
+from orchestrai_tests.ingest.declaring import ids as declared_ids
 from orchestrai_tests.ingest.sources.test_table_windows import ASSET, AT, ids, rows, step
 
 
@@ -189,3 +191,17 @@ def test_a_wrong_password_is_told_without_it(ledger: Ledger, cloud: Cloud) -> No
     with pytest.raises(AccessRefused, match="Incorrect username or password") as caught:
         step(ledger, source(cloud))
     assert "hunter2canary" not in str(caught.value)
+
+
+def test_a_declared_table_of_a_warehouse_is_backed_up_restored_and_read_on(tmp_path: Path, cloud: Cloud) -> None:
+    cloud.ask('CREATE TABLE marts.readings (id bigint, "at" timestamptz, value double)')
+    cloud.ask("INSERT INTO marts.readings VALUES (1, '2026-11-22 10:00:01+00', 1.5), (2, '2026-11-22 10:00:02+00', NULL)")
+    url = f"{{url: '{cloud.url}', format: sql, sql: {{table: marts.readings, overlap: 5m, key: [id], reconcile: true}}}}"
+    folder = declare(tmp_path / "plant", url)
+    assert not run(opened(folder, tmp_path / "home"), [hour(10)]).refused
+    cloud.ask("INSERT INTO marts.readings VALUES (3, '2026-11-22 11:00:00+00', 2)")
+    assert not run(opened(folder, tmp_path / "home"), [hour(10), hour(11)]).refused
+    runtime = opened(folder, tmp_path / "home")
+    assert declared_ids(runtime) == [1, 2, 3]
+    assert runtime.ledger.open(RESTORED).version == runtime.ledger.open(RAW).version
+    assert cloud.staged == [] and cloud.faults() == []
