@@ -133,12 +133,12 @@ def test_what_gives_no_token_of_entra_is_told_without_the_ways_that_were_tried(m
 
     class Credential:
         def get_token(self, scope: str) -> object:
-            raise ClientAuthenticationError("tried /home/me/.azure and others")
+            raise ClientAuthenticationError("tried a file of ours and others")
 
     monkeypatch.setattr("orchestrai.storage.cloud.azure.default_credential", Credential)
     with pytest.raises(OrchestraiError, match="expected a token of Entra ID for none") as refused:
         token_source("AZURE_ENTRA_ID", "none.servicebus.windows.net:9093")()
-    assert "/home/me" not in str(refused.value) and "give the machine an identity" in str(refused.value)
+    assert "a file of ours" not in str(refused.value) and "give the machine an identity" in str(refused.value)
 
 
 @pytest.mark.parametrize(("mechanism", "servers"), [("AWS_MSK_IAM", "broker:9098"), ("AZURE_ENTRA_ID", "evil.example:9093")])
