@@ -23,7 +23,7 @@ NAMESAKES = {
     ("warehouse/tables/iceberg/iceberg_table.py", "create_table"),
 }
 # an operation of one word, which every API may have, where it is Lambda's; and an action that is not named as its operation
-LONE = {("models/registry/lambda_function.py", "invoke")}
+LONE = {("models/registry/functions/lambda_function.py", "invoke")}
 NAMED = {"lambda:Invoke": "lambda:InvokeFunction"}
 # of S3 an action is not always named as its operation: the reference's page "Actions, resources, and condition keys for Amazon S3"
 S3_ACTIONS = {"list_objects_v2": "s3:ListBucket", "head_object": "s3:GetObject"}

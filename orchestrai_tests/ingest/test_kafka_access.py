@@ -2,23 +2,34 @@
 
 import base64
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from orchestrai.errors import ConfigError, StorageError
+from orchestrai.errors import ConfigError, OrchestraiError, StorageError
 from orchestrai.ingest.incremental import check_source
 from orchestrai.ingest.sources.access import kafka_tokens
 from orchestrai.ingest.sources.access.kafka_options import ALLOWED, check_options
 from orchestrai.ingest.sources.access.kafka_tokens import msk_iam_token, token_callback, token_source
 from orchestrai.ingest.sources.kafka import KafkaSettings, KafkaSource
 from orchestrai.ingest.spec import SourceSpec
+from orchestrai.storage.cloud.rest import token_of
 from orchestrai_tests.ingest.conftest import CLICKS, contract_of
+from orchestrai_tests.servers.sasl_broker import sasl_broker
 
 MSK = "b-1.shop.abc123.c2.kafka.eu-west-1.amazonaws.com:9098"
 HUB = "shop.servicebus.windows.net:9093"
+
+
+@pytest.fixture(autouse=True)
+def no_token_of_before() -> Iterator[None]:
+    """The process's cache of tokens is empty, before and after."""
+    token_of.cache_clear()
+    yield
+    token_of.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -87,6 +98,47 @@ def test_a_token_of_entra_is_asked_for_the_namespace_of_the_url(monkeypatch: pyt
     monkeypatch.setattr("orchestrai.storage.cloud.azure.default_credential", Credential)
     assert token_source("AZURE_ENTRA_ID", HUB)() == ("abc", 2_000_000_000.0)
     assert asked == ["https://shop.servicebus.windows.net/.default"]
+
+
+def test_a_token_of_entra_is_asked_for_once_by_all_clients_and_a_broker_is_told_it_over_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("confluent_kafka")
+    asked: list[str] = []
+
+    class Credential:
+        def get_token(self, scope: str) -> object:
+            asked.append(scope)
+            return type("Token", (), {"token": "abc.def", "expires_on": int(time.time()) + 3600})()
+
+    monkeypatch.setattr("orchestrai.storage.cloud.azure.default_credential", Credential)
+    source = token_source("AZURE_ENTRA_ID", "once.servicebus.windows.net:9093")
+    # the name of the namespace says whose token it is, and leads to a broker of this machine
+    monkeypatch.setattr("orchestrai.ingest.sources.kafka.token_source", lambda *_: source)
+    with sasl_broker(tmp_path) as broker:
+        where = KafkaSettings(broker.servers, "SASL_SSL", "AZURE_ENTRA_ID", ca=f"file://{broker.ca}", timeout=1)
+        for _ in range(2):
+            broker.heard.clear()
+            with KafkaSource(where, "t") as stream:
+                # it is let in, and then answered nothing more
+                with pytest.raises(StorageError):
+                    stream.bounds()
+                assert broker.heard.wait(20)
+    assert {*broker.said} == {b"n,,\x01auth=Bearer abc.def\x01\x01"} and {*broker.mechanisms} == {"OAUTHBEARER"}
+    assert asked == ["https://once.servicebus.windows.net/.default"]
+
+
+def test_what_gives_no_token_of_entra_is_told_without_the_ways_that_were_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    from azure.core.exceptions import ClientAuthenticationError
+
+    class Credential:
+        def get_token(self, scope: str) -> object:
+            raise ClientAuthenticationError("tried a file of ours and others")
+
+    monkeypatch.setattr("orchestrai.storage.cloud.azure.default_credential", Credential)
+    with pytest.raises(OrchestraiError, match="expected a token of Entra ID for none") as refused:
+        token_source("AZURE_ENTRA_ID", "none.servicebus.windows.net:9093")()
+    assert "a file of ours" not in str(refused.value) and "give the machine an identity" in str(refused.value)
 
 
 @pytest.mark.parametrize(("mechanism", "servers"), [("AWS_MSK_IAM", "broker:9098"), ("AZURE_ENTRA_ID", "evil.example:9093")])

@@ -12,7 +12,7 @@ from orchestrai.errors import ConfigError, ModelError, StorageError, TransientSt
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.models.estimators.artifact import load_model
 from orchestrai.models.registry.deployment import targets_of
-from orchestrai.models.registry.lambda_function import LambdaFunction
+from orchestrai.models.registry.functions.lambda_function import LambdaFunction
 from orchestrai.models.registry.target_port import Registered, open_champion
 from orchestrai.models.registry.versions import rollback
 from orchestrai.models.remote.spec import LambdaServing, ServeOn
@@ -177,7 +177,7 @@ def test_scores_that_differ_are_counted(ledger: Ledger, run: Run, register: Regi
     functions.spoiled["1"] = json.dumps({"version": version, "scores": [0.5] * 3}).encode()
     with pytest.raises(ModelError, match=r"scores of shape \(3,\)"):
         register()
-    from orchestrai.models.registry.lambda_package import golden
+    from orchestrai.models.registry.functions.lambda_package import golden
 
     rows, expected = golden(open_champion(ledger, CHAMPION))
     scores = [*expected[:-1].tolist(), expected[-1] + 0.01]

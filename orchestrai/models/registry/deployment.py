@@ -29,6 +29,10 @@ def open_target(url: str) -> Target:
         from orchestrai.models.remote.spec import SageMakerServing
 
         return SageMakerRegistry(SageMakerServing.model_validate({"group": address.base, **address.options}))
+    if address.scheme == "vertex":
+        from orchestrai.models.registry.vertex_registry import VertexRegistry
+
+        return VertexRegistry(address)
     from orchestrai.models.registry.mlflow_registry import MlflowRegistry
 
     return MlflowRegistry(address)
@@ -43,7 +47,7 @@ def targets_of(spec: ModelSpec) -> list[Target]:
 
         targets.append(SageMakerRegistry(where.sagemaker))
     if where is not None and where.function is not None:
-        from orchestrai.models.registry.lambda_function import LambdaFunction
+        from orchestrai.models.registry.functions.lambda_function import LambdaFunction
 
         targets.append(LambdaFunction(where.function))
     return targets

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
-from orchestrai.errors import ConfigError, OrchestraiError, StorageError
+from orchestrai.errors import ConfigError, MissingExtra, OrchestraiError, StorageError
 from orchestrai.project.connection_spec import Connection
 from orchestrai.project.in_force import connection_for
 
@@ -67,19 +67,23 @@ def msk_iam_token(region: str, connection: Connection | None = None) -> Token:
 
 
 def entra_token(namespace: str, connection: Connection | None = None) -> Token:
-    """A token of Entra ID for an Event Hubs namespace; raises StorageError, MissingExtra."""
-    from orchestrai.storage.cloud.access.azure_access import azure_identity_of
-    from orchestrai.storage.cloud.cloud_errors import Fault, azure_errors
+    """A token of Entra ID for an Event Hubs namespace, from the process's one cache; raises StorageError, MissingExtra.
 
-    def without_words(fault: Fault) -> StorageError:
-        # they list every way that was tried, with paths
-        return StorageError(
-            f"expected a token of Entra ID for {namespace}, found {fault.code}: give the machine an identity"
-        )
+    Every client of the namespace is given the same one, and a poll that opens a client anew asks for none while it holds.
+    """
+    from orchestrai.storage.cloud.rest import token_of
 
-    with azure_errors(f"a token of Entra ID for {namespace}", own=without_words):
-        token = azure_identity_of(connection or Connection(cloud="azure")).get_token(f"https://{namespace}/.default")
-    return token.token, float(token.expires_on)
+    try:
+        token = token_of(connection or Connection(cloud="azure"), f"https://{namespace}/.default").current()
+    except MissingExtra:
+        raise
+    except (StorageError, ConfigError) as exc:
+        # its words list every way that was tried, with paths
+        code = exc.fields.get("code", type(exc).__name__)
+        raise type(exc)(
+            f"expected a token of Entra ID for {namespace}, found {code}: give the machine an identity"
+        ) from None
+    return token.value, token.expires
 
 
 def token_callback(source: TokenSource, clock: Callable[[], float] = time.time) -> Callable[[object], Token]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrai.errors import ConfigError, ModelError, OrchestraiError, PreconditionFailed
 from orchestrai.models.estimators.boosting import BoostedTrees
-from orchestrai.models.registry.lambda_package import HANDLER, difference, golden, package
+from orchestrai.models.registry.functions.lambda_package import HANDLER, difference, golden, package
 from orchestrai.models.registry.target_port import Champion, Registered
 from orchestrai.models.remote.spec import LambdaServing
 from orchestrai.storage.cloud.aws import aws_client

@@ -1,0 +1,1 @@
+"""Functions elsewhere that score batches with the champion."""
