@@ -454,6 +454,57 @@ def test_a_table_is_read_on_from_its_time_and_key(tmp_path: Path) -> None:
             find_out("other", f"{place}#{table}")
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "duckdb",
+        pytest.param("postgres", marks=pytest.mark.emulator),
+        pytest.param("mariadb", marks=pytest.mark.emulator),
+    ],
+)
+def test_a_table_of_each_database_gives_the_same_first_project(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = random.Random(5)
+    moments = [START + timedelta(minutes=number * 61 + draw.randrange(50)) for number in range(400)]
+    rows = [
+        (n, f"c{int(40 * draw.random() ** 3)}", f"{at:%Y-%m-%d %H:%M:%S}", draw.random()) for n, at in enumerate(moments)
+    ]
+    values = ", ".join(f"({n}, '{who}', '{at}', {amount})" for n, who, at, amount in rows)
+    types = {"duckdb": "timestamp", "postgres": "timestamptz", "mariadb": "datetime"}
+    statements = [
+        f"CREATE TABLE purchases (id bigint PRIMARY KEY, customer_id varchar(9), bought_at {types[kind]}, amount double precision)",
+        f"INSERT INTO purchases VALUES {values}",
+    ]
+    if kind == "duckdb":
+        import duckdb
+
+        place = f"duckdb:///{tmp_path}/shop.duckdb"
+        with duckdb.connect(str(tmp_path / "shop.duckdb")) as opened:
+            for statement in statements:
+                opened.execute(statement)
+    else:
+        server = request.getfixturevalue(kind)
+        url, place = server.database(), "env://SHOP_URL"
+        monkeypatch.setenv("SHOP_URL", url)
+        for statement in statements:
+            if kind == "mariadb":
+                server.run(url.rpartition("/")[2], statement)
+                continue
+            import psycopg
+
+            with psycopg.connect(url, autocommit=True) as connected:
+                connected.execute("SET TimeZone = 'UTC'")
+                connected.execute(statement)  # type: ignore[arg-type]
+    findings = find_out("purchases", f"{place}#purchases")
+    written = write_first(findings, tmp_path / "orchestrai.yaml", tmp_path / "pipelines" / "purchases")
+    (report,) = check_project([written.folder], {})
+    assert [mistake.message for mistake in report.mistakes] == []
+    assert (findings.cut.grain, written.first, findings.shape.kind) == ("day", "2026-01-01", "events")
+    with pytest.raises(ConfigError, match="none"):
+        find_out("other", f"{place}#none")
+
+
 def test_a_date_and_a_clock_in_text_are_one_moment(tmp_path: Path) -> None:
     rows = ["Date;Time;CO"]
     rows += [f"{START + timedelta(hours=hour):%d/%m/%Y;%H.%M.%S};{hour % 7},{hour % 10}" for hour in range(200)]
