@@ -27,7 +27,8 @@ from orchestrai.ledger.signing import load_or_create_signer
 from orchestrai.storage.local import LocalStore
 from orchestrai.warehouse.tables.delta_table import DeltaTable
 from orchestrai.warehouse.tables.follow import follow
-from orchestrai.warehouse.tables.iceberg_table import IcebergPlace, IcebergTable
+from orchestrai.warehouse.tables.iceberg.iceberg_catalog import IcebergPlace
+from orchestrai.warehouse.tables.iceberg.iceberg_table import IcebergTable
 
 ASSET = "bench/rows/restored"
 COLUMNS = pa.schema(

@@ -9,13 +9,14 @@ https://packaging.python.org/en/latest/specifications/entry-points/
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from orchestrai.errors import ConfigError
 
 Kind = Literal["stores", "sources", "engines", "notifiers", "estimators"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 GROUP = "orchestrai."
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,27 @@ def find(kind: Kind, name: str) -> Plugin | None:
 
 
 def require_protocol(made: Any, protocol: type, plugin: Plugin) -> None:
-    """Raise ConfigError unless what a plug-in made has every method that is asked of its kind."""
+    """Raise ConfigError unless what a plug-in made has all that is asked of its kind."""
     lacking = sorted(name for name in _asked(protocol) if not hasattr(made, name))
     if lacking:
         raise ConfigError(
             f"expected the {plugin.kind} plug-in {plugin.name} of {plugin.origin} to give a {protocol.__name__}, found "
             f"{type(made).__name__} without {', '.join(lacking)}: run the suite of orchestrai.conformance against it"
         )
+
+
+def make(plugin: Plugin, protocol: type[Made], *given: object) -> Made:
+    """What the entry point makes of what it is given, which has all that is asked of its kind; raises ConfigError."""
+    factory = plugin.load()
+    try:
+        made: Made = factory(*given)
+    except (TypeError, ValueError) as exc:
+        raise ConfigError(
+            f"expected the {plugin.kind} plug-in {plugin.name} of {plugin.origin} to give a {protocol.__name__}, found "
+            f"{type(exc).__name__}: {exc}: mend its package, or what it is given"
+        ) from exc
+    require_protocol(made, protocol, plugin)
+    return made
 
 
 def _asked(protocol: type) -> set[str]:

@@ -177,11 +177,11 @@ def _timed(table: "pa.Table", asset: str) -> "pa.Table":
 
 def _scores(spec: ModelSpec, scorer: Scorer, rows: Rows) -> tuple[Floats, dict[str, Any]]:
     """Scores from this process, or where it is declared from a batch transform job, and what that cost."""
-    if spec.serve_on is None or not spec.serve_on.sagemaker.batch or not len(rows):
+    if spec.serve_on is None or spec.serve_on.batch is None or not len(rows):
         return scorer.model.score(rows), {}
     from orchestrai.models.remote.sagemaker_batch import BatchTransform
 
-    scores, job = BatchTransform(spec.serve_on.sagemaker).score(scorer, rows)
+    scores, job = BatchTransform(spec.serve_on.batch).score(scorer, rows)
     return scores, job.as_json()
 
 

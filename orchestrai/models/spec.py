@@ -198,9 +198,11 @@ class ModelSpec(Declaration):
     @property
     def quantile(self) -> float | None:
         """The quantile that predictions are meant as, where the estimator is asked for one."""
-        boosted, chosen = self.estimator.xgboost, self.estimator.sklearn
+        boosted, light, chosen = self.estimator.xgboost, self.estimator.lightgbm, self.estimator.sklearn
         if boosted is not None:
             return boosted.quantile_alpha
+        if light is not None:
+            return light.alpha
         return chosen.quantile if chosen is not None else None
 
     @property
@@ -223,7 +225,8 @@ class ModelSpec(Declaration):
             )
         if rule.metric == "pinball" and self.quantile is None:
             raise ValueError(
-                "promote_when.metric: expected an estimator of a quantile for pinball, found none: declare objective: reg:quantileerror"
+                "promote_when.metric: expected an estimator of a quantile for pinball, found none: declare objective: reg:quantileerror of "
+                "xgboost, or quantile of lightgbm"
             )
         return self
 
@@ -288,7 +291,7 @@ class ModelSpec(Declaration):
             raise ValueError(
                 "baseline: expected none for multiclass, which one column has no curve for: the class shares are the baseline"
             )
-        if self.serve_on is not None and self.serve_on.sagemaker.batch:
+        if self.serve_on is not None and self.serve_on.batch is not None:
             raise ValueError(
                 "serve_on: expected no batch transform for multiclass, which gives one score a row, found batch: remove it"
             )

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from orchestrai.errors import ModelError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.models.drift import profile
-from orchestrai.models.estimators import boosting, cooccurrence, logistic
+from orchestrai.models.estimators import added_estimator, boosting, cooccurrence, lightgbm_trees, logistic
 from orchestrai.models.estimators import sklearn_estimator as sklearn_model
 from orchestrai.models.estimators.artifact import (
     GOLDEN_FILE,
@@ -34,6 +35,7 @@ from orchestrai.models.splitting import HeldOut, hold_out, moment, stopping_rows
 from orchestrai.models.task import VALUES
 
 Progress = Callable[[str], None]
+Trees = TypeVar("Trees")
 PRODUCER = Producer("candidate", __name__)
 MIN_ROWS = 10
 IDENTIFIER_SHARE = 0.5
@@ -113,25 +115,43 @@ def fit(spec: ModelSpec, rows: Rows, train_places: Any, train_rows: Rows | None 
         return cooccurrence.fit(chosen.cooccurrence, taken), {}
     if chosen.sklearn is not None:
         return sklearn_model.fit(chosen.sklearn, spec.task, taken), {}
+    if chosen.plugin is not None:
+        return added_estimator.fit(chosen.plugin, spec.task, taken), {}
+    if chosen.lightgbm is not None:
+        light = partial(lightgbm_trees.fit, chosen.lightgbm, spec.task)
+        grown, stopped = _boosted(light, chosen.lightgbm.early_stopping_rounds, spec, rows, train_places, taken)
+        return grown, {**stopped, "rounds": grown.rounds}
     params = chosen.xgboost
     if params is None:
         raise ModelError(f"{spec.name}: expected an estimator, found none")
     facts: dict[str, Any] = {}
     if spec.search is not None:
         params, facts["search"] = best_parameters(spec, spec.search, params, rows, train_places)
-    if params.early_stopping_rounds:
+    boost = partial(boosting.fit, params, spec.task)
+    trees, stopped = _boosted(boost, params.early_stopping_rounds, spec, rows, train_places, taken)
+    return trees, {**facts, **stopped, "rounds": trees.booster.num_boosted_rounds()}
+
+
+def _boosted(
+    boost: Callable[[Rows, Rows | None], Trees],
+    patience: int | None,
+    spec: ModelSpec,
+    rows: Rows,
+    train_places: Any,
+    taken: Rows,
+) -> tuple[Trees, dict[str, Any]]:
+    """Boost, with `patience` for as many rounds as some of the training rows decide; the trees, and how many rows decided."""
+    if patience:
         fit_places, stop_places = stopping_rows(rows, spec, train_places)
         if len(stop_places) and (spec.task in VALUES or len(np.unique(rows.label[stop_places])) > 1):
-            trees = boosting.fit(params, spec.task, rows.take(fit_places), rows.take(stop_places))
-            return trees, {**facts, "rounds": trees.booster.num_boosted_rounds(), "stopping_rows": len(stop_places)}
-    trees = boosting.fit(params, spec.task, taken)
-    return trees, {**facts, "rounds": trees.booster.num_boosted_rounds()}
+            return boost(rows.take(fit_places), rows.take(stop_places)), {"stopping_rows": len(stop_places)}
+    return boost(taken, None), {}
 
 
 def _who_matters(spec: ModelSpec) -> bool:
     """False where entities need not be read to split and to fit."""
-    stops = spec.estimator.xgboost is not None and spec.estimator.xgboost.early_stopping_rounds is not None
-    stops = stops or spec.search is not None
+    boosted = spec.estimator.xgboost or spec.estimator.lightgbm
+    stops = (boosted is not None and boosted.early_stopping_rounds is not None) or spec.search is not None
     split = spec.split
     return (
         stops
@@ -227,7 +247,7 @@ def describe_model(
         facts={**{key: value for key, value in facts.items() if key != "job"}, **_labels(train_rows)},
         profile=profile(train_rows),
         importance=model.importance(train_rows.columns),
-        libraries=library_versions(spec.estimator.kind),
+        libraries=library_versions(spec.estimator),
         classes=train_rows.classes,
     )
 

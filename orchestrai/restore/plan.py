@@ -8,7 +8,7 @@ from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
 from orchestrai.ledger.receipt import Receipt
-from orchestrai.restore.growing_partitions import NOTHING, RestoredFiles
+from orchestrai.restore.open_partitions.growing_partitions import NOTHING, RestoredFiles
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.vault import Vault

@@ -24,8 +24,8 @@ from orchestrai.ledger.quarantine import closed_gates
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 from orchestrai.ledger.session import Session
-from orchestrai.restore.closed_partitions import ClosedPartitions, closing_check
-from orchestrai.restore.growing_partitions import NOTHING, GrowingPartitions, RestoredFiles
+from orchestrai.restore.open_partitions.closed_partitions import ClosedPartitions, closing_check
+from orchestrai.restore.open_partitions.growing_partitions import NOTHING, GrowingPartitions, RestoredFiles
 from orchestrai.restore.plan import PartitionPlan, plan_restore
 from orchestrai.restore.read_back import copy_out
 from orchestrai.restore.warm_up import require_warm, survey

@@ -30,6 +30,7 @@ FACT = "made_of"
 # packages whose versions may decide bytes; of those with two names one is there
 PACKAGES = (
     "duckdb",
+    "lightgbm",
     "matplotlib",
     "numpy",
     "pandas",

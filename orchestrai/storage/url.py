@@ -143,9 +143,7 @@ def _added(scheme: str, url: str) -> Store:
     """The store that a plug-in opens: its entry point takes the URL."""
     plugin = plugins.find("stores", scheme)
     assert plugin is not None
-    store: Store = plugin.load()(url)
-    plugins.require_protocol(store, Store, plugin)
-    return store
+    return plugins.make(plugin, Store, url)  # type: ignore[type-abstract]
 
 
 def _file_path(url: str) -> Path:

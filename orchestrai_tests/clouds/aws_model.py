@@ -54,19 +54,19 @@ class AwsModel:
 
     def request(self, method: str, url: str, target: str, body: bytes) -> tuple[Any, Given]:
         """The operation and its parameters; raises OutsideModel."""
-        given: Given = json.loads(body) if body else {}
         if self.protocol == "json":
+            given: Given = json.loads(body) if body else {}
             prefix, _, name = target.rpartition(".")
             if prefix != self.model.metadata["targetPrefix"] or name not in self.model.operation_names:
                 raise OutsideModel(f"{self.service} has no operation {target}")
             operation = self.operation(name)
         else:
-            operation, given = self._routed(method, url, given)
+            operation, given = self._routed(method, url, body)
         given = decoded(given, operation.input_shape)
         self.check(given, operation.input_shape, f"request of {operation.name}")
         return operation, given
 
-    def _routed(self, method: str, url: str, given: Given) -> tuple[Any, Given]:
+    def _routed(self, method: str, url: str, body: bytes) -> tuple[Any, Given]:
         parts = urlsplit(url)
         matches = [
             (name, match)
@@ -78,6 +78,8 @@ class AwsModel:
         # a path without parameters is meant where one with a parameter fits too
         name, match = min(matches, key=lambda found: len(found[1].groupdict()))
         operation, query = self.operation(name), parse_qs(parts.query, keep_blank_values=True)
+        whole = raw_member(operation.input_shape)
+        given: Given = {whole: body} if whole else json.loads(body) if body else {}
         known = set()
         for member, shape in operation.input_shape.members.items():
             wire = shape.serialization.get("name", member)
@@ -107,6 +109,12 @@ class AwsModel:
 def aws_model(service: str) -> AwsModel:
     """The model of a service, read once."""
     return AwsModel(service)
+
+
+def raw_member(shape: Any) -> str:
+    """The member whose bytes are the whole body, such as what a function is given; nothing where the members are its fields."""
+    name = str(shape.serialization.get("payload", "")) if shape is not None else ""
+    return name if name and shape.members[name].type_name == "blob" else ""
 
 
 def encoded(value: Any, shape: Any) -> Any:
@@ -145,6 +153,7 @@ def decoded(value: Any, shape: Any) -> Any:
     if shape.type_name == "timestamp" and isinstance(value, int | float):
         return datetime.fromtimestamp(value, UTC)
     if shape.type_name == "blob" and isinstance(value, str):
+        # of a member; what is the whole body is bytes already
         return base64.b64decode(value)
     return value
 

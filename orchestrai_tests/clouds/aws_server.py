@@ -6,13 +6,14 @@ Whatever a request or an answer has outside the model is a fault; a test ends wi
 """
 
 import contextlib
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrai_tests.clouds.aws_model import AwsModel, Given, OutsideModel, aws_model, encoded
+from orchestrai_tests.clouds.aws_model import AwsModel, Given, OutsideModel, aws_model, encoded, raw_member
 from orchestrai_tests.clouds.aws_resources import Refused, Region
 from orchestrai_tests.clouds.loopback import Reply, serving
 
@@ -37,6 +38,8 @@ class AwsServer:
     order: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     throttled: int = 0
+    # of the answer that is being given: what lies beside a body that is one member
+    headers: dict[str, str] = field(default_factory=dict)
 
     def region(self, service: str, region: str | None = None) -> Region:
         """The resources of a service in a region."""
@@ -87,7 +90,14 @@ class AwsServer:
         except (OutsideModel, KeyError) as exc:
             self.faults.append(repr(exc))
             return 400, "OutsideModel", {"message": repr(exc)}  # no code that is tried again
-        return int(operation.http.get("responseCode", 200)), "", encoded(answer, operation.output_shape)
+        shape, whole = operation.output_shape, raw_member(operation.output_shape)
+        told = json.loads(answer[whole]) if whole else encoded(answer, shape)
+        self.headers = {
+            shape.members[name].serialization["name"]: str(value)
+            for name, value in (answer.items() if whole else ())
+            if shape.members[name].serialization.get("location") == "header"
+        }
+        return int(operation.http.get("responseCode", 200)), "", told
 
     def _answer(self, model: AwsModel, operation: Any, region: str, given: Given) -> Given:
         play = self.answers.get(model.service)
@@ -121,7 +131,7 @@ def aws_server(*services: str, regions: tuple[str, ...] = ("us-east-1",)) -> Ite
 
     def ask(method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
         status, error, told = served.asked(method, url, headers, body)
-        return (status, {"x-amzn-ErrorType": error}, {"__type": error, **told}) if error else (status, {}, told)
+        return (status, {"x-amzn-ErrorType": error}, {"__type": error, **told}) if error else (status, served.headers, told)
 
     with serving(ask) as served.url:
         yield served

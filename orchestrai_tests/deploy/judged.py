@@ -5,7 +5,7 @@ from typing import Any
 from orchestrai_tests.clouds.aws_model import Given
 from orchestrai_tests.clouds.aws_resources import Refused
 from orchestrai_tests.clouds.aws_server import Answer, AwsServer
-from orchestrai_tests.deploy.service_actions import LENT, S3_ACTIONS, judged_on
+from orchestrai_tests.deploy.service_actions import LENT, NAMED, S3_ACTIONS, judged_on
 from orchestrai_tests.deploy.test_service_policies import permitted
 
 
@@ -26,7 +26,7 @@ def judged(server: AwsServer, service: str, role: str) -> None:
 
 def refusals(role: str, service: str, name: str, given: Given, region: str) -> list[str]:
     """What of a request a role may not do: the action itself, the tags of what it makes, the role that it lends."""
-    action = f"{service}:{name}"
+    action = NAMED.get(f"{service}:{name}", f"{service}:{name}")
     places = judged_on(action, given, region)
     needed: list[tuple[str, str, dict[str, str]]] = [(action, arn, {}) for arn in places]
     if given.get("Tags"):

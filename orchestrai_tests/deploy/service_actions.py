@@ -12,7 +12,7 @@ from typing import Any
 
 SOURCE = Path(__file__).resolve().parents[2] / "orchestrai"
 HERE = {"region": "eu-west-1", "account": "123456789012"}
-SERVICES = ("sagemaker", "backup", "rds", "dynamodb", "efs", "emr-serverless", "redshift-data")
+SERVICES = ("sagemaker", "backup", "rds", "dynamodb", "efs", "emr-serverless", "lambda", "redshift-data")
 # modules that ask one service alone, whose operations have names of others
 ASKS = {"storage/databases/cloud/redshift_data.py": "redshift-data"}
 # other APIs whose operations have a name of these: EMR on EC2, MLflow, PyIceberg
@@ -20,8 +20,11 @@ NAMESAKES = {
     ("features/jobs/emr.py", "list_clusters"),
     ("features/jobs/emr.py", "describe_cluster"),
     ("models/registry/mlflow_registry.py", "create_experiment"),
-    ("warehouse/tables/iceberg_table.py", "create_table"),
+    ("warehouse/tables/iceberg/iceberg_table.py", "create_table"),
 }
+# an operation of one word, which every API may have, where it is Lambda's; and an action that is not named as its operation
+LONE = {("models/registry/lambda_function.py", "invoke")}
+NAMED = {"lambda:Invoke": "lambda:InvokeFunction"}
 # of S3 an action is not always named as its operation: the reference's page "Actions, resources, and condition keys for Amazon S3"
 S3_ACTIONS = {"list_objects_v2": "s3:ListBucket", "head_object": "s3:GetObject"}
 S3 = {"put_object", "get_object", "delete_object", *S3_ACTIONS}
@@ -80,6 +83,10 @@ RESOURCES: dict[str, tuple[str, ...]] = {
         f"elasticfilesystem:{name}": ("arn:aws:elasticfilesystem:{region}:{account}:file-system/{FileSystemId}",)
         for name in ("DescribeFileSystems", "DeleteFileSystem")
     },
+    **{
+        f"lambda:{name}": ("arn:aws:lambda:{region}:{account}:function:{FunctionName}",)
+        for name in "GetAlias GetFunctionConfiguration UpdateFunctionCode PublishVersion InvokeFunction UpdateAlias".split()
+    },
     **{f"emr-serverless:{name}": (_EMR,) for name in ("GetApplication", "ListJobRuns", "StartJobRun")},
     **{
         f"redshift-data:{name}": ("arn:aws:redshift-serverless:{region}:{account}:workgroup/{workgroup}",)
@@ -98,7 +105,8 @@ def operations(service: str) -> dict[str, str]:
     from botocore import xform_name
 
     model = botocore.session.get_session().get_service_model(service)
-    return {xform_name(name): f"{model.signing_name}:{name}" for name in model.operation_names}
+    named = {xform_name(name): f"{model.signing_name}:{name}" for name in model.operation_names}
+    return {name: NAMED.get(action, action) for name, action in named.items()}
 
 
 def action_of(operation: str, module: str = "") -> str | None:
@@ -141,7 +149,8 @@ def asked_by_the_product() -> dict[str, set[str]]:
         module = path.relative_to(SOURCE).as_posix()
         for name in names_in(path.read_text()):
             # a single word is a word of every API
-            action = action_of(name, module) if "_" in name and (module, name) not in NAMESAKES else None
+            theirs = ("_" in name and (module, name) not in NAMESAKES) or (module, name) in LONE
+            action = action_of(name, module) if theirs else None
             if action is not None:
                 found.setdefault(action, set()).add(module)
     return found

@@ -56,7 +56,8 @@ WORK = {
     "trainer": "sagemaker: CreateTrainingJob DescribeTrainingJob StopTrainingJob ListTrainingJobs",
     "deployer": "sagemaker: ListModelPackageGroups CreateModelPackageGroup ListModelPackages CreateModelPackage DescribeModelPackage "
     "ListModels CreateModel DeleteModel ListEndpointConfigs CreateEndpointConfig ListEndpoints DescribeEndpoint CreateEndpoint "
-    "UpdateEndpoint DeleteEndpoint ListTransformJobs CreateTransformJob DescribeTransformJob StopTransformJob",
+    "UpdateEndpoint DeleteEndpoint ListTransformJobs CreateTransformJob DescribeTransformJob StopTransformJob "
+    "lambda: GetAlias GetFunctionConfiguration UpdateFunctionCode PublishVersion InvokeFunction UpdateAlias",
     "managed_backup": "backup: ListBackupJobs StartBackupJob DescribeBackupJob ListCopyJobs StartCopyJob DescribeCopyJob "
     "DescribeRecoveryPoint DescribeBackupVault",
     "restore_tester": "backup: ListRestoreJobsByProtectedResource StartRestoreJob DescribeRestoreJob GetRecoveryPointRestoreMetadata "
@@ -102,6 +103,7 @@ REQUEST: dict[str, Any] = {
     "EndpointName": "churn",
     "EndpointConfigName": "churn-0a1b-2c3d",
     "ModelPackageGroupName": "churn-models",
+    "FunctionName": "churn-batch",
     "ModelPackageName": ARN.format(service="sagemaker", name="model-package/churn-models/3"),
     "BackupVaultName": "daily",
     "RecoveryPointArn": f"{RDS}:snapshot:awsbackup:job-1",

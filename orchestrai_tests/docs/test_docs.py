@@ -187,9 +187,10 @@ def test_files_that_the_pages_name_are_there() -> None:
 
 
 def test_tests_that_the_pages_name_are_there() -> None:
-    sources = [p for p in tracked() if p.suffix == ".py" and p.relative_to(ROOT).parts[0] == "orchestrai_tests"]
+    rooms = (("orchestrai_tests",), ("orchestrai", "conformance"))
+    sources = [p for p in tracked() if p.suffix == ".py" and any(p.relative_to(ROOT).parts[: len(r)] == r for r in rooms)]
     files = {path.name for path in sources}
-    written = {name for path in sources for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)}
+    written = {name for path in sources for name in re.findall(r"^ *def (test_\w+)", path.read_text(), re.MULTILINE)}
     missing = []
     for page in PAGES:
         if page.name == "CONTRIBUTING.md":

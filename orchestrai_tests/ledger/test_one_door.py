@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2] / "orchestrai"
 # the stores themselves, and the vault, whose reader hashes what it hands on as it hands it on
-APART = ("storage", "vault")
+APART = ("storage", "vault", "conformance")
 WAYS = {"local_path", "store_of", "stream"}
 HASHED = "hashes the very bytes that it passes on"
 NO_BYTES = "asks where an object lies, and reads none"

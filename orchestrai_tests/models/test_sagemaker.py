@@ -341,6 +341,22 @@ def test_the_champion_is_registered_once_and_the_endpoint_follows_promotion_and_
 
 
 @pytest.mark.emulator
+def test_the_registry_is_asked_before_a_model_is_stored_and_one_that_was_removed_is_stored_again(
+    ledger: Ledger, aws: Callable[..., Container], run: Callable[..., Any]
+) -> None:
+    container = aws()
+    run(spec(), customers())
+    stored: list[str] = []
+    container.s3.meta.events.register("before-call.s3.PutObject", lambda params, **_: stored.append(params["url_path"]))
+    artifact = deploy(ledger, SERVING, champion=CHAMPION).artifact
+    models = [path for path in stored if "/models/" in path]
+    assert len(models) == 3
+    assert deploy(ledger, SERVING, champion=CHAMPION).artifact == artifact and len(stored) == len(models)
+    container.s3.delete_object(Bucket=BUCKET, Key=artifact.removeprefix(f"s3://{BUCKET}/"))
+    assert deploy(ledger, SERVING, champion=CHAMPION).artifact == artifact and len(stored) == 2 * len(models)
+
+
+@pytest.mark.emulator
 def test_a_package_that_failed_is_not_one_of_the_champion(
     ledger: Ledger, aws: Callable[..., Container], run: Callable[..., Any]
 ) -> None:

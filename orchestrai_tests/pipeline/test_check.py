@@ -94,6 +94,8 @@ def test_what_ships_has_no_mistake(folder: Path) -> None:
         (DEPTH, f"{DEPTH} objective: reg:squarederror,", f"{BOOSTED}.objective", "binary", "reg:squarederror"),
         (XGB, f"{REGRESSION} {{k: 1}}}}", f"{CLASS}.k", "a parameter of LogisticRegression", "'k'"),
         (XGB, f"{REGRESSION} {{C: -1}}}}", CLASS, "values that LogisticRegression takes", "-1"),
+        (XGB, "plugin: {name: acme-forest}", "models[0].estimator.plugin.name", "of an installed package", "acme-forest"),
+        ("from: [readings]", "from: [readings], engine: polars", "features[0].engine", "auto, duckdb, spark", "polars"),
         ("metric: auc", "metric: rmse", "models[0].promote_when.metric", "one of accuracy, auc", "rmse"),
         ("metric: auc", "metric: lift", "models[0].promote_when.metric", "one of accuracy, auc", "lift"),
         # where a model goes

@@ -12,7 +12,7 @@ from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.quarantine import closed_gates, last_refusal
 from orchestrai.ledger.report import StageReport
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai.restore.pending_restores import pending_restores
+from orchestrai.restore.open_partitions.pending_restores import pending_restores
 from orchestrai_tests.ingest.declaring import PREFIX, RAW, RESTORED, declare, ids, opened, run
 
 FIRST, ODD = datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 10, 29, tzinfo=UTC)

@@ -26,7 +26,7 @@ from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.pipeline_node import Pipeline
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.pipeline.stage_registry import gates
-from orchestrai.restore.pending_restores import pending_restores
+from orchestrai.restore.open_partitions.pending_restores import pending_restores
 from orchestrai.stage.names import StageName
 from orchestrai.stage.outcomes import incomplete
 

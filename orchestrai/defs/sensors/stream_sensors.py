@@ -20,7 +20,7 @@ from orchestrai.pipeline.micro_batches.worker_lock import has_worker
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.reports.recovery_point import recovery_point
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai.restore.pending_restores import pending_restores
+from orchestrai.restore.open_partitions.pending_restores import pending_restores
 
 MICRO_BATCH_SECONDS = 60
 # what is still unread after this long is asked for again under another run key

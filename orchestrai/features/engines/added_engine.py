@@ -22,8 +22,7 @@ class AddedEngine:
         plugin = plugins.find("engines", check_engine(name))
         assert plugin is not None
         self._plugin = plugin
-        self._engine: Engine = plugin.load()()
-        plugins.require_protocol(self._engine, Engine, plugin)
+        self._engine = plugins.make(plugin, Engine)  # type: ignore[type-abstract]
 
     @property
     def name(self) -> str:

@@ -99,6 +99,8 @@ class TableReader:
         source = self.source
         with table_snapshot(source.place, source.relation, statement_timeout=source.statement_timeout) as opened:
             extract.facts |= opened.facts(self.contract.column(source.watermark).source)
+            if (plugin := source.place.plugin) is not None:
+                extract.facts["plugin"] = plugin.origin
             extract.facts["overlap_seconds"] = source.overlap.total_seconds() if self.timed else None
             keys = _Seen(self, dataset, position is not None or bool(dataset and dataset.partitions))
             last: tuple[Any, ...] = ()

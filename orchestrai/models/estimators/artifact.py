@@ -15,8 +15,9 @@ from orchestrai.errors import IntegrityError, ModelError, UnknownFormatVersion
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import canonical_json
-from orchestrai.models.estimators import boosting, cooccurrence, logistic
+from orchestrai.models.estimators import added_estimator, boosting, cooccurrence, lightgbm_trees, logistic
 from orchestrai.models.estimators import sklearn_estimator as sklearn_model
+from orchestrai.models.estimators.spec import Estimator
 from orchestrai.models.ports import LearnedView, read_views
 from orchestrai.models.rows import EVENT_TIME, Column, Floats, Rows, encode
 from orchestrai.models.spec import ModelSpec
@@ -35,9 +36,12 @@ INFO_FILE = "model.json"
 GOLDEN_FILE = "golden.parquet"
 MODEL_FILES = {
     "xgboost": "model.ubj",
+    "lightgbm": "model.txt",
     "logistic": "coefficients.json",
     "cooccurrence": "items.json",
     "sklearn": "model.skops",
+    # in a format of the package's own
+    "plugin": "model.bin",
 }
 GOLDEN_ROWS = 64
 # predictions of the same trees differ by rounding of 32-bit sums between processors, and by far more between releases at fault
@@ -126,11 +130,14 @@ def decode_info(data: bytes) -> ModelInfo:
         raise ModelError(f"expected a model's description in {INFO_FILE}, found something else ({exc})") from exc
 
 
-def library_versions(kind: str) -> dict[str, str]:
-    """The versions that decide the bytes of this kind of model."""
+def library_versions(estimator: Estimator) -> dict[str, str]:
+    """The versions that decide the bytes of a model of this estimator."""
+    kind = estimator.kind
     versions = {"python": ".".join(platform.python_version_tuple()[:2]), "numpy": np.__version__}
     if kind == "xgboost":
         versions["xgboost"] = boosting.xgboost().__version__
+    if kind == "lightgbm":
+        versions["lightgbm"] = lightgbm_trees.lightgbm().__version__
     if kind == "sklearn":
         import skops
 
@@ -139,6 +146,8 @@ def library_versions(kind: str) -> dict[str, str]:
         import sklearn
 
         versions["scikit-learn"] = sklearn.__version__
+    if estimator.plugin is not None:
+        versions[estimator.plugin.plugin.distribution] = estimator.plugin.plugin.version
     return versions
 
 
@@ -164,12 +173,17 @@ def decode_model(info: ModelInfo, data: bytes) -> Estimation:
     """Read the model file of a description."""
     if info.kind == "xgboost":
         return boosting.decode(data, info.columns, info.offset, len(info.classes))
+    if info.kind == "lightgbm":
+        return lightgbm_trees.decode(data, info.columns, len(info.classes))
     if info.kind == "logistic":
         return logistic.decode(data, info.columns)
     if info.kind == "cooccurrence":
         return cooccurrence.decode(data)
     if info.kind == "sklearn":
         return sklearn_model.decode(data, info.task, info.columns, len(info.classes))
+    if info.kind == "plugin":
+        recipe = info.recipe["estimator"]["plugin"]
+        return added_estimator.decode(data, recipe, info.columns, info.task, len(info.classes))
     raise ModelError(f"expected a model of kind {', '.join(MODEL_FILES)}, found {info.kind!r}: use a newer release")
 
 

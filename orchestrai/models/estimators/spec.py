@@ -4,7 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
+from orchestrai.core import plugins
 from orchestrai.core.yaml.declaration import Declaration
+from orchestrai.errors import ConfigError
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -62,6 +64,45 @@ class XGBoostParams(Declaration):
     def _quantile(self) -> Self:
         if (self.objective == "reg:quantileerror") != (self.quantile_alpha is not None):
             raise ValueError("quantile_alpha: expected it beside objective: reg:quantileerror, and only there")
+        return self
+
+
+class LightGBMParams(Declaration):
+    """Gradient-boosted trees by LightGBM, which grows them leaf by leaf; names are LightGBM's own, and those of scikit-learn too.
+
+    `scale_pos_weight: balanced` weighs the positives by negatives / positives. With `early_stopping_rounds` the last tenth of the training
+    rows (by the split's own order) decides how many rounds are kept. One thread, by which the bytes do not depend on the machine.
+    """
+
+    num_boost_round: int = Field(
+        default=200, ge=1, le=100_000, validation_alias=AliasChoices("num_boost_round", "num_iterations", "n_estimators")
+    )
+    early_stopping_rounds: int | None = Field(default=None, ge=1)
+    learning_rate: float = Field(default=0.1, gt=0, le=1, validation_alias=AliasChoices("learning_rate", "eta"))
+    num_leaves: int = Field(default=31, ge=2, le=131_072)
+    max_depth: int = Field(default=-1, ge=-1, le=64)
+    min_data_in_leaf: int = Field(default=20, ge=0, validation_alias=AliasChoices("min_data_in_leaf", "min_child_samples"))
+    min_sum_hessian_in_leaf: float = Field(default=0.001, ge=0)
+    min_gain_to_split: float = Field(default=0.0, ge=0)
+    lambda_l1: float = Field(default=0.0, ge=0, validation_alias=AliasChoices("lambda_l1", "reg_alpha"))
+    lambda_l2: float = Field(default=0.0, ge=0, validation_alias=AliasChoices("lambda_l2", "reg_lambda"))
+    bagging_fraction: Share = Field(default=1.0, validation_alias=AliasChoices("bagging_fraction", "subsample"))
+    feature_fraction: Share = Field(default=1.0, validation_alias=AliasChoices("feature_fraction", "colsample_bytree"))
+    max_bin: int = Field(default=255, ge=2, le=65_535)
+    cat_smooth: float = Field(default=10.0, ge=0)
+    cat_l2: float = Field(default=10.0, ge=0)
+    max_cat_to_onehot: int = Field(default=4, ge=1)
+    scale_pos_weight: float | Literal["balanced"] = 1.0
+    monotone_constraints: dict[str, Literal[-1, 0, 1]] = Field(default_factory=dict)
+    objective: Literal["binary", "multiclass", "regression", "regression_l1", "quantile", "poisson"] | None = None
+    alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
+    num_threads: int = Field(default=1, ge=1, le=256)
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _quantile(self) -> Self:
+        if (self.objective == "quantile") != (self.alpha is not None):
+            raise ValueError("alpha: expected it beside objective: quantile, and only there")
         return self
 
 
@@ -138,13 +179,39 @@ class SklearnParams(Declaration):
         return params
 
 
+class AddedParams(Declaration):
+    """An estimator that an installed package adds, by its name, with parameters of its own."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9._-]*$")
+    params: dict[str, SklearnValue] = Field(default_factory=dict)
+    seed: int = Field(default=0, ge=0)
+
+    @property
+    def plugin(self) -> plugins.Plugin:
+        """The package's entry point; raises ConfigError where it is not installed."""
+        return required_plugin(self.name)
+
+
+def required_plugin(name: str) -> plugins.Plugin:
+    """The estimator of an installed package; raises ConfigError where there is none of that name."""
+    plugin = plugins.find("estimators", name)
+    if plugin is None:
+        known = ", ".join(plugins.names("estimators")) or "none"
+        raise ConfigError(
+            f"expected an estimator of an installed package ({known}), found {name}: install the package that adds it"
+        )
+    return plugin
+
+
 class Estimator(Declaration):
     """Exactly one kind of model with its parameters."""
 
     xgboost: XGBoostParams | None = None
+    lightgbm: LightGBMParams | None = None
     logistic: LogisticParams | None = None
     cooccurrence: CooccurrenceParams | None = None
     sklearn: SklearnParams | None = None
+    plugin: AddedParams | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:

@@ -37,10 +37,15 @@ def open_target(url: str) -> Target:
 def targets_of(spec: ModelSpec) -> list[Target]:
     """The registries and endpoints a model declares, in order."""
     targets = [open_target(url) for url in spec.registry]
-    if spec.serve_on is not None:
+    where = spec.serve_on
+    if where is not None and where.sagemaker is not None:
         from orchestrai.models.registry.sagemaker_registry import SageMakerRegistry
 
-        targets.append(SageMakerRegistry(spec.serve_on.sagemaker))
+        targets.append(SageMakerRegistry(where.sagemaker))
+    if where is not None and where.function is not None:
+        from orchestrai.models.registry.lambda_function import LambdaFunction
+
+        targets.append(LambdaFunction(where.function))
     return targets
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrai.errors import ModelError
+from orchestrai.errors import ModelError, ObjectNotFound
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.models.estimators.artifact import INFO_FILE
 from orchestrai.models.estimators.boosting import BoostedTrees
@@ -16,7 +16,7 @@ from orchestrai.models.registry.target_port import RECEIPT_FILE, Champion, Regis
 from orchestrai.models.remote.sagemaker import MODEL_MEMBER, Clients, boto_clients
 from orchestrai.models.remote.sagemaker_requests import listed, split_url, tags_of
 from orchestrai.models.spec import SageMakerServing
-from orchestrai.storage.cloud.cloud_errors import aws_errors
+from orchestrai.storage.cloud.cloud_errors import Fault, Meaning, aws_errors
 from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting, phase_of
 
 VERSION_KEY = "orchestrai_version"
@@ -62,8 +62,10 @@ class SageMakerRegistry:
             )
         make = self._clients or boto_clients(where)
         s3, api = make("s3"), make("sagemaker")
-        artifact = _upload(s3, where, champion, scorer.model)
         earlier = _package(api, where, scorer.version)
+        # what is registered was stored before that; it may have been removed since
+        artifact = _stored(s3, where, scorer.version) if earlier else None
+        artifact = artifact or _upload(s3, where, champion, scorer.model)
         package = earlier or _register(api, where, champion, artifact)
         self._completed(api, package)
         moved = where.endpoint is not None and Endpoint(api, where, where.endpoint, self._waiting).point(
@@ -106,10 +108,31 @@ def archive(model: BoostedTrees) -> bytes:
     return sink.getvalue()
 
 
-def _upload(s3: Any, where: SageMakerServing, champion: Champion, model: BoostedTrees) -> str:
+def _place(where: SageMakerServing, version: str) -> tuple[str, str]:
+    """The bucket and the folder of a version's files."""
     bucket, prefix = split_url(where.output)
+    return bucket, f"{prefix}models/{version.removeprefix('sha256:')}/"
+
+
+def _stored(s3: Any, where: SageMakerServing, version: str) -> str | None:
+    """Where a version's model is stored, of which the receipt is written last; None where it is not."""
+    bucket, folder = _place(where, version)
+
+    def none_there(fault: Fault) -> ObjectNotFound | None:
+        return ObjectNotFound(f"expected {folder} in {bucket}") if fault.meaning is Meaning.MISSING else None
+
+    try:
+        with aws_errors(f"AWS to look for the model in {bucket}", own=none_there):
+            for name in ("model.tar.gz", RECEIPT_FILE):
+                s3.head_object(Bucket=bucket, Key=f"{folder}{name}")
+    except ObjectNotFound:
+        return None
+    return f"s3://{bucket}/{folder}model.tar.gz"
+
+
+def _upload(s3: Any, where: SageMakerServing, champion: Champion, model: BoostedTrees) -> str:
     scorer = champion.scorer
-    folder = f"{prefix}models/{scorer.version.removeprefix('sha256:')}/"
+    bucket, folder = _place(where, scorer.version)
     with aws_errors(f"AWS to store the model in {bucket}"):
         # the key names the version, so writing it again writes the same bytes
         s3.put_object(Bucket=bucket, Key=f"{folder}model.tar.gz", Body=archive(model))

@@ -103,10 +103,36 @@ class SageMakerServing(SageMakerPlace):
         return self
 
 
-class ServeOn(Declaration):
-    """Where the champion is registered and served besides the lake."""
+class LambdaServing(Declaration):
+    """A function of AWS Lambda that scores batches with the champion, and the alias by which it is called.
 
-    sagemaker: SageMakerServing
+    Function, role, layers (numpy and xgboost) and alias are there before; its handler is `orchestrai_batch.handler`. `time_limit` is how
+    long to wait until new code is taken and a version is active.
+    """
+
+    function: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    alias: str = Field(default="live", pattern=r"^[A-Za-z_-][A-Za-z0-9_-]{0,127}$")
+    region: str | None = None
+    time_limit: Duration = timedelta(minutes=10)
+    poll: DurationOrZero = timedelta(seconds=2)
+
+
+class ServeOn(Declaration):
+    """Where the champion is registered and served besides the lake; at least one place."""
+
+    sagemaker: SageMakerServing | None = None
+    function: LambdaServing | None = Field(default=None, alias="lambda")
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.sagemaker is None and self.function is None:
+            raise ValueError("expected sagemaker or lambda, found none: declare one, or leave serve_on out")
+        return self
+
+    @property
+    def batch(self) -> SageMakerServing | None:
+        """Where batches are scored in place of here; None for here."""
+        return self.sagemaker if self.sagemaker is not None and self.sagemaker.batch else None
 
 
 class AzureMLTraining(RemoteLimits):

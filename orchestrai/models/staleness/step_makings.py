@@ -27,7 +27,13 @@ def candidate_making(ledger: Ledger, spec: ModelSpec, assets: ModelAssets) -> Ma
     training_set = ledger.find(assets.training_set)
     if training_set is None or spec.train_on is not None:
         return None
-    return Making(assets.candidate, PRODUCER, [training_set], spec, steady=_by_no_clock)
+    return Making(assets.candidate, PRODUCER, [training_set], _declared(spec), steady=_by_no_clock)
+
+
+def _declared(spec: ModelSpec) -> object:
+    """The declaration; with the package and version of an estimator that another package adds, which trains and scores by its code."""
+    added = spec.estimator.plugin
+    return spec if added is None else [spec, added.plugin.origin]
 
 
 def _by_no_clock(receipt: Receipt) -> bool:
@@ -44,7 +50,7 @@ def evaluation_making(ledger: Ledger, spec: ModelSpec, assets: ModelAssets) -> M
         return None
     rival = rival_of(ledger, assets, candidate)
     models = [candidate] if rival is None else [candidate, rival]
-    return Making(assets.evaluation, PRODUCER, [learned], spec, contents=models)
+    return Making(assets.evaluation, PRODUCER, [learned], _declared(spec), contents=models)
 
 
 def _learned_from(ledger: Ledger, candidate: Dataset | None, training_set: str) -> Dataset | None:
@@ -67,7 +73,7 @@ def champion_making(ledger: Ledger, spec: ModelSpec, assets: ModelAssets) -> Mak
 
     candidate, judged = ledger.find(assets.candidate), ledger.find(assets.evaluation)
     return (
-        Making(assets.champion, PRODUCER, [candidate, judged], spec)
+        Making(assets.champion, PRODUCER, [candidate, judged], _declared(spec))
         if candidate is not None and judged is not None
         else None
     )
@@ -86,7 +92,7 @@ def predictions_making(
     there = [table for table in tables if table is not None and table.partitions]
     if champion is None or not there or len(there) < len(tables):
         return None
-    if spec.serve_on is not None and spec.serve_on.sagemaker.batch:
+    if spec.serve_on is not None and spec.serve_on.batch is not None:
         return None
     scored = partition or time_part(next(keys_before(there[0].partitions, BEHIND)))
-    return Making(assets.predictions, PRODUCER, there, [spec, *views, join.code], scored, [champion])
+    return Making(assets.predictions, PRODUCER, there, [_declared(spec), *views, join.code], scored, [champion])

@@ -90,9 +90,7 @@ class AddedSpec(Declaration):
         """What the package makes of the options; raises ConfigError."""
         plugin = plugins.find("notifiers", self.name)
         assert plugin is not None
-        made: Receiver = plugin.load()(dict(self.options))
-        plugins.require_protocol(made, Receiver, plugin)
-        return made
+        return plugins.make(plugin, Receiver, dict(self.options))  # type: ignore[type-abstract]
 
 
 class ReceiverSpec(Declaration):

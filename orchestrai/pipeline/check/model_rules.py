@@ -6,8 +6,10 @@ A pipeline with such a mistake loads, so that its data is still backed up; its m
 import importlib
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from orchestrai.core import plugins
 from orchestrai.core.yaml.declaration import Location
 from orchestrai.errors import ConfigError, ModelError, OrchestraiError
 from orchestrai.features.labels import declared_label
@@ -30,6 +32,11 @@ OBJECTIVES = {
     "rank": ("ranking",),
     "reg": ("regression", "forecast"),
     "count": ("regression", "forecast"),
+}
+LIGHT_OBJECTIVES = {
+    "binary": ("binary", "ranking"),
+    "multiclass": ("multiclass",),
+    **dict.fromkeys(("regression", "regression_l1", "quantile", "poisson"), ("regression", "forecast")),
 }
 
 
@@ -206,9 +213,10 @@ def _unknown(model: ModelNode, features: Sequence[Column]) -> Iterator[tuple[Loc
         if name not in sliced:
             yield ("slices", number), f"a category or boolean feature ({', '.join(sliced) or 'there is none'})", name
     boosted, counted = spec.estimator.xgboost, spec.estimator.cooccurrence
-    for name in boosted.monotone_constraints if boosted else ():
-        if name not in names:
-            yield ("estimator", "xgboost", "monotone_constraints", name), a_feature, name
+    for kind, grown in (("xgboost", boosted), ("lightgbm", spec.estimator.lightgbm)):
+        for name in grown.monotone_constraints if grown else ():
+            if name not in names:
+                yield ("estimator", kind, "monotone_constraints", name), a_feature, name
     if counted is not None and counted.history not in names:
         yield ("estimator", "cooccurrence", "history"), a_feature, counted.history
 
@@ -225,6 +233,17 @@ def _check_estimator(model: ModelNode, at: Location, mistakes: Mistakes) -> None
                 if options is not None and not is_trained_by(place, boosted.objective):
                     expected = f"an objective that {place} trains ({_objectives(place)})"
                     mistakes.wrong((*at, "estimator", "xgboost", "objective"), expected, repr(boosted.objective))
+    light = model.spec.estimator.lightgbm
+    if light is not None:
+        if light.objective is not None and model.spec.task not in LIGHT_OBJECTIVES[light.objective]:
+            expected = f"an objective for {model.spec.task}"
+            mistakes.wrong((*at, "estimator", "lightgbm", "objective"), expected, repr(light.objective))
+        if find_spec("lightgbm") is None:
+            mistakes.wrong((*at, "estimator", "lightgbm"), "the package lightgbm", "none: install orchestrai[lightgbm]")
+    added = model.spec.estimator.plugin
+    if added is not None and plugins.find("estimators", added.name) is None:
+        known = ", ".join(plugins.names("estimators")) or "there is none"
+        mistakes.wrong((*at, "estimator", "plugin", "name"), f"an estimator of an installed package ({known})", added.name)
     if chosen is not None:
         _check_sklearn(chosen, (*at, "estimator", "sklearn", "params"), mistakes)
 

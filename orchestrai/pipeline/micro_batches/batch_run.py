@@ -11,7 +11,7 @@ from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.pipeline.reports.stale_assets import stale_assets
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai.restore.pending_restores import pending_restores
+from orchestrai.restore.open_partitions.pending_restores import pending_restores
 from orchestrai.stage.names import VERBATIM
 from orchestrai.stage.stage import AssetNode
 

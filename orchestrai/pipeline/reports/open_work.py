@@ -13,7 +13,7 @@ from orchestrai.ledger.quarantine import closed_gates
 from orchestrai.pipeline.nodes.dataset_node import DatasetNode
 from orchestrai.pipeline.nodes.view_node import ViewNode
 from orchestrai.pipeline.runtime import Runtime
-from orchestrai.restore.pending_restores import pending_restores
+from orchestrai.restore.open_partitions.pending_restores import pending_restores
 
 
 def open_work(runtime: Runtime, dataset: DatasetNode, begun: Collection[str] = ()) -> dict[str, frozenset[int]]:

@@ -23,8 +23,10 @@ from orchestrai.stage.staleness import Places, StalePartition, difference, upstr
 from orchestrai.storage.url import open_store
 from orchestrai.warehouse.tables.delta_table import DeltaTable
 from orchestrai.warehouse.tables.follow import follow
-from orchestrai.warehouse.tables.iceberg_table import IcebergPlace, IcebergTable
+from orchestrai.warehouse.tables.iceberg.iceberg_catalog import IcebergPlace
+from orchestrai.warehouse.tables.iceberg.iceberg_table import IcebergTable
 from orchestrai.warehouse.tables.ports import SharedSubject
+from orchestrai.warehouse.tables.share_spec import ShareSpec
 from orchestrai.warehouse.tables.shared_table import SharedTable
 from orchestrai.warehouse.tables.table_version import TableVersion
 
@@ -39,12 +41,26 @@ def open_table(context: RunContext, subject: SharedSubject) -> SharedTable:
     if spec.form == "delta":
         return DeltaTable(subject.source_asset, ledger.lake, subject.declared_columns, context.now)
     store, folder = (open_store(spec.at), subject.prefix) if spec.at else (ledger.lake, f"tables/{subject.prefix}")
-    place = IcebergPlace(spec.table or subject.identifier, catalog_url(spec.catalog, context.home), store, folder)
+    identifier, catalog = spec.table or subject.identifier, catalog_url(spec.catalog, context.home)
+    place = IcebergPlace(identifier, catalog, store, folder, access_of(spec))
     return IcebergTable(place, subject.source_asset, ledger.lake, subject.declared_columns)
 
 
+def access_of(spec: ShareSpec) -> dict[str, str]:
+    """How the service behind a catalog is asked, its secrets resolved; raises ConfigError."""
+    if spec.access is None:
+        return {}
+    given = {name: str(value) for name, value in spec.access.model_dump().items()}
+    return {**given, **{name: resolve_secret(given[name]) for name in ("token", "secret") if given[name]}}
+
+
 def catalog_url(declared: str, home: Path) -> str:
-    """The SQLAlchemy URL of a catalog; by default, and where a path is relative, a file of the home folder. Raises ConfigError."""
+    """The SQLAlchemy URL of a catalog, or the URL of a service; by default, and where a path is relative, a file of the home folder.
+
+    Raises ConfigError.
+    """
+    if declared.startswith(("https://", "http://")):
+        return declared.rstrip("/")
     plain = resolve_secret(declared) if is_reference(declared) else declared or "sqlite:///tables/iceberg.db"
     scheme, _, rest = plain.partition("://")
     if scheme == "sqlite":

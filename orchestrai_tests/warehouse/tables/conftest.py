@@ -16,7 +16,8 @@ from orchestrai.storage.base import Store
 from orchestrai.storage.local import LocalStore
 from orchestrai.warehouse.tables.delta_table import DeltaTable
 from orchestrai.warehouse.tables.follow import Followed, follow
-from orchestrai.warehouse.tables.iceberg_table import CATALOG, IcebergPlace, IcebergTable
+from orchestrai.warehouse.tables.iceberg.iceberg_catalog import CATALOG, IcebergPlace
+from orchestrai.warehouse.tables.iceberg.iceberg_table import IcebergTable
 from orchestrai.warehouse.tables.shared_table import SharedTable, Snapshot
 from orchestrai_tests.producers import producer
 

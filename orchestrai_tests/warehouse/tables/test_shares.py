@@ -147,6 +147,19 @@ def test_retention_of_the_source_decides_which_snapshots_stay(tmp_path: Path) ->
         ("{name: x, from: readings, as: delta, at: 's3://b/x'}", "at: expected it beside `as: iceberg`"),
         ("{name: x, from: readings, as: iceberg, catalog: 'mysql://h/d'}", "catalog: expected sqlite:///"),
         ("{name: x, from: readings, as: iceberg, catalog: 'postgresql://u:p@h/d'}", "catalog"),
+        ("{name: x, from: readings, as: iceberg, catalog: 'http://catalog.example'}", "expected https for catalog.example"),
+        (
+            "{name: x, from: readings, as: iceberg, access: {token: 'env://T'}}",
+            "access: expected it beside the https:// URL",
+        ),
+        (
+            "{name: x, from: readings, as: iceberg, catalog: 'https://c', access: {token: open-sesame}}",
+            "share[0].access",
+        ),
+        (
+            "{name: x, from: readings, as: iceberg, catalog: 'https://c', access: {client: a, secret: 'env://S'}}",
+            "expected client, secret and token_url together",
+        ),
         ("{name: readings, from: readings, as: iceberg}", "expected distinct names"),
         ("{name: x, from: readings, as: delta}\n  - {name: y, from: readings, as: delta}", "y, which is the table of x"),
     ],
@@ -155,7 +168,7 @@ def test_a_declaration_that_is_no_table_is_told(tmp_path: Path, share: str, foun
     with pytest.raises(DeclarationError) as error:
         load_project([deployed_text(tmp_path, f"share:\n  - {share}\n")], {})
     assert found in str(error.value)
-    assert "p@h" not in str(error.value)
+    assert "p@h" not in str(error.value) and "open-sesame" not in str(error.value)
 
 
 def deployed_text(folder: Path, share: str) -> Path:

@@ -12,8 +12,8 @@ from orchestrai.errors import ConcurrentCommit, OrchestraiError
 from orchestrai.ledger.decisions.recalls import RECALLS, RecallRecord
 from orchestrai.storage.base import ObjectInfo, Store
 from orchestrai.storage.local import LocalStore
-from orchestrai.warehouse.tables import store_io
 from orchestrai.warehouse.tables.follow import follow
+from orchestrai.warehouse.tables.iceberg import store_io
 from orchestrai_tests.storage.faults import Died, FaultStore
 from orchestrai_tests.warehouse.tables.conftest import ASSET, FORMS, World, some
 

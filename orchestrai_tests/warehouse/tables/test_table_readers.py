@@ -11,7 +11,8 @@ import pytest
 from orchestrai.storage.local import LocalStore
 from orchestrai.storage.url import open_store
 from orchestrai.warehouse.tables.follow import follow
-from orchestrai.warehouse.tables.iceberg_table import CATALOG, IcebergPlace, IcebergTable
+from orchestrai.warehouse.tables.iceberg.iceberg_catalog import CATALOG, IcebergPlace
+from orchestrai.warehouse.tables.iceberg.iceberg_table import IcebergTable
 from orchestrai.warehouse.tables.location import reader_url
 from orchestrai_tests.servers.azurite import AzuriteServer
 from orchestrai_tests.servers.gcs import GcsServer

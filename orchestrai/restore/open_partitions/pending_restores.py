@@ -7,7 +7,7 @@ from orchestrai.ingest.discovery.known_objects import Records
 from orchestrai.ingest.incremental import behind
 from orchestrai.ingest.ports import LandedDataset
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.restore.closed_partitions import closing_check, grew, is_over
+from orchestrai.restore.open_partitions.closed_partitions import closing_check, grew, is_over
 
 
 def pending_restores(ledger: Ledger, dataset: LandedDataset, now: datetime) -> dict[str, str]:

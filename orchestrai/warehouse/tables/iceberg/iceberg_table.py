@@ -1,16 +1,13 @@
 """A dataset's versions as snapshots of an Iceberg table: the ledger's files by reference, one snapshot and one tag a version."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from orchestrai.errors import ConcurrentCommit, ConfigError, MissingExtra, StorageError
-from orchestrai.secrets.reference import scrubbed
+from orchestrai.errors import ConcurrentCommit, ConfigError
 from orchestrai.storage.base import Store
-from orchestrai.storage.url import address_of
 from orchestrai.warehouse.tables.columns import columns_of, footers, require_readable
+from orchestrai.warehouse.tables.iceberg.iceberg_catalog import IcebergPlace, open_catalog, settled, translated
 from orchestrai.warehouse.tables.location import reader_url
 from orchestrai.warehouse.tables.shared_table import Gone, Snapshot
 from orchestrai.warehouse.tables.table_version import Change, TableVersion, data_folder
@@ -21,10 +18,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table, Transaction
     from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 
-CATALOG = "orchestrai"
 OWNER = "orchestrai.asset"
-# so often somebody else may be in between
-MAKERS = 5
 # the files are the ledger's: nobody's cleaning may delete them, and two writers are told apart here
 PROPERTIES = {
     "gc.enabled": "false",
@@ -32,16 +26,6 @@ PROPERTIES = {
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
 }
-
-
-@dataclass(frozen=True)
-class IcebergPlace:
-    """Which table: its identifier, the SQLAlchemy URL of its catalog, and the store that its metadata lies in, under `folder`."""
-
-    identifier: str
-    catalog: str
-    store: Store
-    folder: str
 
 
 class IcebergTable:
@@ -55,19 +39,7 @@ class IcebergTable:
 
     @cached_property
     def _catalog(self) -> Any:
-        try:
-            from pyiceberg.catalog.sql import SqlCatalog
-        except ImportError as exc:
-            raise MissingExtra("expected the package pyiceberg, found none: install orchestrai[iceberg]") from exc
-        from orchestrai.warehouse.tables.store_io import ADDRESS, BASE, StoreIO
-
-        properties = {
-            "uri": self._place.catalog,
-            "py-io-impl": f"{StoreIO.__module__}.{StoreIO.__name__}",
-            BASE: reader_url(self._place.store),
-            ADDRESS: address_of(self._place.store),
-        }
-        return _settled(lambda: SqlCatalog(CATALOG, **properties))
+        return open_catalog(self._place)
 
     @property
     def shown(self) -> str:
@@ -83,7 +55,7 @@ class IcebergTable:
         """Its snapshots that are versions of the asset, oldest first, the current one last."""
         from pyiceberg.exceptions import NoSuchTableError
 
-        with self._translated():
+        with translated(self._place):
             try:
                 self._table = self._catalog.load_table(self._place.identifier)
             except NoSuchTableError:
@@ -109,7 +81,7 @@ class IcebergTable:
         from pyiceberg.table.update.snapshot import ManageSnapshots
 
         read = footers(self._lake, (entry for entries in change.files.values() for entry in entries))
-        with self._translated():
+        with translated(self._place):
             if self._table is None:
                 self._create(columns_of(self._declared, read))
             assert self._table is not None
@@ -148,7 +120,7 @@ class IcebergTable:
 
         assert self._table is not None
         ids = {*gone.recalled, *gone.unkept}
-        with self._translated():
+        with translated(self._place):
             metadata = self._table.metadata
             lists = self._lists(ids)
             stays = self._lists({one.snapshot_id for one in metadata.snapshots} - ids)
@@ -166,7 +138,7 @@ class IcebergTable:
         from pyiceberg.exceptions import TableAlreadyExistsError
 
         place, catalog = self._place, self._catalog
-        _settled(lambda: catalog.create_namespace_if_not_exists(place.identifier.rsplit(".", 1)[0]))
+        settled(lambda: catalog.create_namespace_if_not_exists(place.identifier.rsplit(".", 1)[0]))
         properties = {**PROPERTIES, OWNER: self._asset}
         location = f"{reader_url(place.store)}/{place.folder}"
         try:
@@ -209,32 +181,6 @@ class IcebergTable:
                 found |= {one.manifest_list, *(manifest.manifest_path for manifest in one.manifests(self._table.io))}
         return found
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        import pyiceberg.exceptions as errors
-        import sqlalchemy as sa
-
-        try:
-            yield
-        except (errors.CommitFailedException, errors.CommitStateUnknownException) as exc:
-            raise ConcurrentCommit(f"expected to be the only writer of {self.shown}, found another: run it again") from exc
-        except FileNotFoundError as exc:
-            raise ConfigError(
-                f"expected the metadata of {self.shown} under {reader_url(self._place.store)}, found {exc}: declare another name, or drop "
-                "the table from its catalog where the lake was moved"
-            ) from exc
-        except errors.ValidationError as exc:
-            raise ConfigError(
-                f"expected {self.shown} to take the columns as they are now, found: {exc}; share them under another name"
-            ) from exc
-        except sa.exc.SQLAlchemyError as exc:
-            message = scrubbed(
-                str(getattr(exc, "orig", None) or exc).split("\n")[0][:200], sa.make_url(self._place.catalog).password
-            )
-            raise StorageError(
-                f"expected the catalog of {self.shown} to answer, found: {message}; check address and access"
-            ) from None
-
 
 def _properties(snapshot: "IcebergSnapshot | None") -> Mapping[str, object]:
     summary = snapshot.summary if snapshot is not None else None
@@ -270,15 +216,3 @@ def _data_file(transaction: "Transaction", location: str, size: int, footer: Any
         key_metadata=None,
         **statistics.to_serialized_dict(),
     )
-
-
-def _settled(task: Callable[[], Any]) -> Any:
-    """Several that make the tables or the namespace of a catalog at once: who comes later finds them there."""
-    import sqlalchemy as sa
-
-    for _ in range(MAKERS):
-        try:
-            return task()
-        except (sa.exc.OperationalError, sa.exc.IntegrityError, sa.exc.ProgrammingError):
-            continue
-    return task()

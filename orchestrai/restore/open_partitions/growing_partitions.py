@@ -14,7 +14,7 @@ from orchestrai.errors import ObjectNotFound
 from orchestrai.ingest.ports import LandedDataset
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.manifest import FileEntry
-from orchestrai.restore.closed_partitions import ClosedPartitions, grew, is_over
+from orchestrai.restore.open_partitions.closed_partitions import ClosedPartitions, grew, is_over
 from orchestrai.stage.context import RunContext
 from orchestrai.storage.base import Store
 from orchestrai.vault.format.lists import StoredFile

@@ -1,0 +1,1 @@
+"""Iceberg tables: metadata by way of the product's own stores, committed through a catalog."""
