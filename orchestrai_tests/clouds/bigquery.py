@@ -130,7 +130,9 @@ class BigQueryService:
             kind = f"DECIMAL{digits}" if one["type"] in ("NUMERIC", "BIGNUMERIC") else KINDS[one["type"]]
             columns.append(f'CAST("{one["name"]}" AS {kind}) AS "{one["name"]}"')
         table = f'"{place["datasetId"]}"."{place["tableId"]}"'
-        self.warehouse.run([f"CREATE OR REPLACE TABLE {table} AS SELECT {', '.join(columns)} FROM read_parquet({paths})"])
+        if (load["createDisposition"], load["writeDisposition"]) != ("CREATE_NEVER", "WRITE_APPEND"):
+            raise duckdb.NotImplementedException(f"a load that makes {table} anew")
+        self.warehouse.run([f"INSERT INTO {table} SELECT {', '.join(columns)} FROM read_parquet({paths})"])
 
 
 def _refusal(code: int, reason: str, message: str) -> dict[str, Any]:

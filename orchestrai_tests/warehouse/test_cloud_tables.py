@@ -132,6 +132,28 @@ DRIVERS: dict[str, Any] = {
 }
 
 
+@pytest.mark.parametrize("cloud", ["bigquery"], indirect=True)
+def test_a_staging_table_that_a_killed_load_leaves_ends_by_itself(
+    tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, home = declared(tmp_path / "plant", cloud.url), tmp_path / "home"
+    fill(home, reading(1))
+    runtime = opened(folder, home)
+    run(runtime, [hour(10)])
+
+    def killed(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bigquery_jobs.BigQuery, "forget", killed)
+    with pytest.raises(KeyboardInterrupt):
+        load(runtime, hour(10))
+    asked = [job.body["configuration"].get("query", {}).get("query", "") for job in cloud.service.jobs.values()]
+    made = [text for text in asked if text.startswith("CREATE TABLE `marts`.`orchestrai_staged_")]
+    assert (
+        len(made) == 1 and "OPTIONS (expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 1 DAY))" in made[0]
+    )
+
+
 def merged(tmp_path: Path, cloud: Cloud) -> Path:
     return declared(tmp_path / "plant", cloud.url, ", mode: merge, key: [id]")
 

@@ -8,11 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.errors import AccessRefused, ConfigError, IntegrityError, StorageError, TransientStorageError
+from orchestrai.errors import (
+    AccessRefused,
+    ConfigError,
+    IntegrityError,
+    StorageError,
+    TransientStorageError,
+    UnreadableObject,
+)
 from orchestrai.ingest.sources.table_source import SqlSource
 from orchestrai.ledger.ledger import Ledger
 from orchestrai_tests.clouds.played_clouds import Cloud, played_cloud
 from orchestrai_tests.clouds.snowflake_driver import Error
+from orchestrai_tests.clouds.warehouse_sql import PlayedWarehouse
 from orchestrai_tests.ingest.declaring import RAW, RESTORED, declare, hour, opened, run
 from orchestrai_tests.ingest.declaring import ids as declared_ids
 from orchestrai_tests.ingest.sources.test_table_windows import ASSET, AT, ids, rows, step
@@ -109,6 +117,24 @@ def test_files_that_do_not_arrive_are_found_and_nothing_is_published(ledger: Led
     assert ledger.find(ASSET) is None and cloud.staged == []
     cloud.played.files = 2
     assert step(ledger, source(cloud)).rows == 10 and cloud.faults() == []
+
+
+@pytest.mark.parametrize("cloud", ["redshift"], indirect=True)
+def test_a_file_that_is_no_parquet_is_told_and_nothing_is_published(
+    ledger: Ledger, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(cloud, *range(3))
+    whole = PlayedWarehouse.written
+
+    def torn(self: PlayedWarehouse, *asked: str) -> None:
+        whole(self, *asked)
+        for path in self.bucket.rglob("*.parquet"):
+            path.write_bytes(path.read_bytes()[:-20])
+
+    monkeypatch.setattr(PlayedWarehouse, "written", torn)
+    with pytest.raises(UnreadableObject, match="as the warehouse wrote it"):
+        step(ledger, source(cloud))
+    assert ledger.find(ASSET) is None and cloud.staged == []
 
 
 def test_a_query_is_read_like_a_table(ledger: Ledger, cloud: Cloud) -> None:

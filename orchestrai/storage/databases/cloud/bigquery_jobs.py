@@ -124,7 +124,15 @@ class BigQuery:
             raise
 
     def load(self, staged: str, schema: "pa.Schema", folder: str, uris: Sequence[str]) -> list[Statement]:
-        """A load job into a table of its own, by the types of the contract and not by those that Parquet would suggest."""
+        """A load job into a table of its own, by the types of the contract and not by those that Parquet would suggest.
+
+        The table ends by itself after a day, where a run is killed before it drops it.
+        """
+        columns = ", ".join(f"{BIGQUERY.column(one.name)} {BIGQUERY.type_of(one.type)}" for one in schema)
+        made = f"CREATE TABLE {BIGQUERY.name(self.schema)}.{BIGQUERY.column(staged)} ({columns})"
+        self._done(
+            self._query(f"{made} OPTIONS (expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 1 DAY))")
+        )
         place = {"projectId": self.url.host, "datasetId": self.schema, "tableId": staged}
         self._done(
             {
@@ -133,8 +141,9 @@ class BigQuery:
                     "sourceFormat": "PARQUET",
                     "schema": {"fields": [_field(column.name, column.type) for column in schema]},
                     "destinationTable": place,
-                    "createDisposition": "CREATE_IF_NEEDED",
-                    "writeDisposition": "WRITE_TRUNCATE",
+                    "createDisposition": "CREATE_NEVER",
+                    # to write anew might take its end away
+                    "writeDisposition": "WRITE_APPEND",
                 }
             }
         )

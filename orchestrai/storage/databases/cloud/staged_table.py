@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrai.core.canonical import JsonValue
-from orchestrai.errors import IntegrityError
+from orchestrai.core.sql.quoting import literal, quoted
+from orchestrai.errors import IntegrityError, UnreadableObject
 from orchestrai.storage.databases.cloud.cloud_warehouse import Staging, Unload, Warehouse, one_number
 from orchestrai.storage.databases.cloud.open_warehouse import open_warehouse
 from orchestrai.storage.databases.table_port import Paging, Relation, Wanted, Window
@@ -86,31 +87,38 @@ class StagedTable:
 
 def _in_order(paths: list[Path], folder: Path, page_rows: int) -> "Iterator[pa.RecordBatch]":
     """Rows by their numbers, which must be those from 1 on, without the column that has them."""
-    import duckdb
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not paths:
-        return
     seen = 0
-    with duckdb.connect() as opened:
-        opened.execute("SET TimeZone = 'UTC'")
-        opened.execute(f"SET temp_directory = '{folder}'")
-        found = opened.sql(
-            f'SELECT * FROM read_parquet(?) ORDER BY "{NUMBER}"', params=[[str(path) for path in paths]]
-        ).to_arrow_reader(page_rows)
-        for batch in found:
-            if not batch.num_rows:
-                continue
-            numbers = batch.column(batch.num_columns - 1)
-            expected = pa.array(range(seen + 1, seen + 1 + batch.num_rows), pa.int64())
-            if not pc.all(pc.equal(numbers.cast(pa.int64()), expected)).as_py():
-                raise IntegrityError(
-                    f"expected rows numbered from {seen + 1} on in the {len(paths)} files of a window, found another number: "
-                    "a file is missing or there twice; look at what else writes to the staging folder"
-                )
-            seen += batch.num_rows
-            yield pa.RecordBatch.from_arrays([_whole(one) for one in batch.columns[:-1]], names=batch.schema.names[:-1])
+    for batch in _sorted(paths, folder, page_rows) if paths else ():
+        numbers = batch.column(batch.num_columns - 1)
+        expected = pa.array(range(seen + 1, seen + 1 + batch.num_rows), pa.int64())
+        if not pc.all(pc.equal(numbers.cast(pa.int64()), expected)).as_py():
+            raise IntegrityError(
+                f"expected rows numbered from {seen + 1} on in the {len(paths)} files of a window, found another number: "
+                "a file is missing or there twice; look at what else writes to the staging folder"
+            )
+        seen += batch.num_rows
+        yield pa.RecordBatch.from_arrays([_whole(one) for one in batch.columns[:-1]], names=batch.schema.names[:-1])
+
+
+def _sorted(paths: list[Path], folder: Path, page_rows: int) -> "Iterator[pa.RecordBatch]":
+    """Rows in the order of the last column; what does not fit into memory goes into the folder. Raises UnreadableObject."""
+    import duckdb
+
+    try:
+        with duckdb.connect() as opened:
+            opened.execute("SET TimeZone = 'UTC'")
+            opened.execute(f"SET temp_directory = {literal(str(folder))}")
+            query = f"SELECT * FROM read_parquet(?) ORDER BY {quoted(NUMBER)}"
+            for batch in opened.sql(query, params=[[str(path) for path in paths]]).to_arrow_reader(page_rows):
+                if batch.num_rows:
+                    yield batch
+    except duckdb.Error as exc:
+        raise UnreadableObject(
+            f"expected Parquet as the warehouse wrote it, found: {str(exc).splitlines()[0][:200]}; run it again"
+        ) from exc
 
 
 def _whole(column: "pa.Array") -> "pa.Array":
