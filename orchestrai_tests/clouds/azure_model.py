@@ -26,6 +26,8 @@ from orchestrai_tests.clouds.aws_model import OutsideModel
 PACKAGE = "azure_machine_learning_rest"
 _URL = re.compile(r'_url = "([^"]+)"')
 _METHOD = re.compile(r'method="(\w+)"')
+# what each operation that writes is given
+WRITES = {"jobs_create_or_update": "JobBase", "model_versions_create_or_update": "ModelVersion"}
 _QUERY = re.compile(r'_params\["([^"]+)"\]')
 
 
@@ -43,7 +45,7 @@ class AzureMachineLearning:
         self.version = found[1]
         self.routes = []
         for name, builder in inspect.getmembers(operations, inspect.isfunction):
-            if name.startswith("build_jobs_"):
+            if name.startswith(("build_jobs_", "build_model_versions_")):
                 text = inspect.getsource(builder)
                 url, method = _URL.search(text), _METHOD.search(text)
                 assert url is not None and method is not None
@@ -53,7 +55,7 @@ class AzureMachineLearning:
                 )
 
     def request(self, method: str, url: str, body: Any) -> tuple[str, str]:
-        """The operation (`jobs_get`) and the job's name; raises OutsideModel."""
+        """The operation (`jobs_get`) and the name of the job or version; raises OutsideModel."""
         parts = urlsplit(url)
         query = dict(parse_qsl(parts.query))
         for wanted, pattern, known, name in self.routes:
@@ -63,12 +65,13 @@ class AzureMachineLearning:
                     raise OutsideModel(f"{name} takes no {sorted(set(query) - known)}")
                 if query.get("api-version") != self.version:
                     raise OutsideModel(f"{name}: expected api-version {self.version}, found {query.get('api-version')}")
-                if name == "jobs_create_or_update":
-                    self.check(body, "JobBase", writing=True)
+                if name in WRITES:
+                    self.check(body, WRITES[name], writing=True)
                 elif body not in (None, {}):
                     raise OutsideModel(f"{name} takes no body")
-                return name, match.groupdict().get("id", "")
-        raise OutsideModel(f"expected an operation on jobs, found {method} {parts.path}")
+                named = match.groupdict()
+                return name, named.get("id") or named.get("version", "")
+        raise OutsideModel(f"expected an operation on jobs or versions of models, found {method} {parts.path}")
 
     def words(self, name: str) -> set[str]:
         """The words of an enumeration."""

@@ -8,12 +8,12 @@ import pytest
 
 from orchestrai.errors import ConfigError, ModelError, StorageError
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.models.registry import vertex_registry
+from orchestrai.models.registry.clouds import stored_files
+from orchestrai.models.registry.clouds.vertex_registry import VertexRegistry
 from orchestrai.models.registry.deployment import open_target
 from orchestrai.models.registry.registry_urls import parse_address
 from orchestrai.models.registry.target_port import Registered, open_champion
 from orchestrai.models.registry.versions import rollback
-from orchestrai.models.registry.vertex_registry import VertexRegistry
 from orchestrai.storage.cloud.job_wait import Clock
 from orchestrai.storage.cloud.rest import Api
 from orchestrai.storage.memory import MemoryStore
@@ -37,7 +37,7 @@ def models() -> Iterator[VertexModels]:
 def bucket(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
     """What gs://models/churn is."""
     store = MemoryStore(name="models")
-    monkeypatch.setattr(vertex_registry, "open_store", lambda url: {"gs://models/churn": store}[url])
+    monkeypatch.setattr(stored_files, "open_store", lambda url: {"gs://models/churn": store}[url])
     return store
 
 

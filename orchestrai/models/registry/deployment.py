@@ -29,8 +29,12 @@ def open_target(url: str) -> Target:
         from orchestrai.models.remote.spec import SageMakerServing
 
         return SageMakerRegistry(SageMakerServing.model_validate({"group": address.base, **address.options}))
+    if address.scheme == "azureml":
+        from orchestrai.models.registry.clouds.azureml_registry import AzureMLRegistry
+
+        return AzureMLRegistry(address)
     if address.scheme == "vertex":
-        from orchestrai.models.registry.vertex_registry import VertexRegistry
+        from orchestrai.models.registry.clouds.vertex_registry import VertexRegistry
 
         return VertexRegistry(address)
     from orchestrai.models.registry.mlflow_registry import MlflowRegistry

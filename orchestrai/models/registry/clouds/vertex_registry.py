@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
-from orchestrai.errors import ModelError, ObjectExists, StorageError
+from orchestrai.errors import ModelError, StorageError
+from orchestrai.models.registry.clouds.stored_files import store_files
 from orchestrai.models.registry.registry_urls import Address
-from orchestrai.models.registry.target_port import RECEIPT_FILE, Champion, Registered
+from orchestrai.models.registry.target_port import Champion, Registered
 from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting
 from orchestrai.storage.cloud.rest import Api, google_token
-from orchestrai.storage.url import open_store
 
 # a label holds 64 characters and no colon: the digest alone, whose algorithm is said in the description
 VERSION_LABEL = "orchestrai_version"
@@ -41,24 +41,12 @@ class VertexRegistry:
         known = self._api.call("GET", self.name)
         earlier = next((one for one in self._versions() if _is(one, version)), None) if known is not None else None
         if earlier is None:
-            self._store(champion, folder)
+            store_files(champion, self.output, folder)
             number = self._upload(champion, artifact, new=known is None)
         else:
             number, artifact = str(earlier["versionId"]), str(earlier.get("artifactUri", artifact))
         moved = self._point(number)
         return Registered(self.url, self.name, number, f"@{self.alias}", artifact, earlier is None or moved)
-
-    def _store(self, champion: Champion, folder: str) -> None:
-        store = open_store(self.output)
-        for name, data in sorted({**champion.files, RECEIPT_FILE: champion.receipt}.items()):
-            try:
-                store.write(f"{folder}/{name}", data, create=True)
-            except ObjectExists:
-                # of a run that died: the receipt alone may be another, and it is as good
-                if name != RECEIPT_FILE and store.read(f"{folder}/{name}") != data:
-                    raise ModelError(
-                        f"expected {self.output}/{folder}/{name} as it was written, found other bytes: remove the folder"
-                    ) from None
 
     def _upload(self, champion: Champion, artifact: str, *, new: bool) -> str:
         """The number of the version that was made."""

@@ -1,0 +1,1 @@
+"""Model registries of Azure and Google Cloud."""
