@@ -156,6 +156,7 @@ def _fault_of(exc: Any, state: str, text: str) -> DatabaseFault:
         return DatabaseFault.MOMENT
     if state or not isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError):
         return DatabaseFault.OTHER
-    # whoever is not let in gets words alone; any others are of a connection that was lost
+    # whoever is not let in, or asks for a database that is not there, gets words alone; any others are of a connection that was lost
     told = fault_in(text)
-    return DatabaseFault.MOMENT if told is DatabaseFault.OTHER else told
+    named = told is DatabaseFault.RIGHTS or "does not exist" in text
+    return told if named else DatabaseFault.MOMENT

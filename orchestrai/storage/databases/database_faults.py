@@ -65,7 +65,8 @@ _WORDS = {
         "unknown (column|table|database)",
         "syntax error",
         "invalidQuery",
-        "no such",
+        # a socket that is not there is no name in a statement
+        "no such (?!file)",
     ),
 }
 _PATTERNS = {fault: re.compile("|".join(words), re.IGNORECASE) for fault, words in _WORDS.items()}

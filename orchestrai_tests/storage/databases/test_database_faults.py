@@ -103,3 +103,10 @@ def test_the_words_of_a_warehouse_become_the_same_errors(words: str, kind: type[
 @pytest.mark.parametrize("fault", DatabaseFault)
 def test_each_error_says_what_was_expected_what_was_found_and_what_to_do(fault: DatabaseFault) -> None:
     assert str(fault.error("it to answer", "no")) == f"expected it to answer, found: no: {fault.value}"
+
+
+def test_a_postgres_whose_socket_is_not_there_is_down_and_not_misnamed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    with pytest.raises(TransientStorageError, match="No such file or directory"):
+        read(monkeypatch, f"postgresql:///shop?host={tmp_path}")
