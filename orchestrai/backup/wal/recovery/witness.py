@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrai.backup.wal.positions import lsn_text, parse_lsn
 from orchestrai.core.canonical import JsonValue
-from orchestrai.errors import ConfigError
+from orchestrai.errors import AccessRefused, ConfigError
 from orchestrai.storage.postgres import connection
 
 PATIENCE = 10.0
@@ -75,12 +75,12 @@ def witness_or_none(reference: str) -> Witness:
     """A witness where the user may read every table; else one that nothing can be compared with, and why."""
     try:
         return take_witness(reference)
-    except ConfigError as exc:
+    except (ConfigError, AccessRefused) as exc:
         return Witness("", None, "", {}, exc.message)
 
 
 def take_witness(reference: str, patience: float = PATIENCE) -> Witness:
-    """Read every table in one snapshot whose position is known; raises StorageError, ConfigError where that is not allowed."""
+    """Read every table in one snapshot whose position is known; raises StorageError (AccessRefused where that is not allowed), ConfigError."""
     deadline = time.monotonic() + patience
     with connection(reference, autocommit=True) as opened:
         while True:
