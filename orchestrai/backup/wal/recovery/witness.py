@@ -80,7 +80,7 @@ def witness_or_none(reference: str) -> Witness:
 
 
 def take_witness(reference: str, patience: float = PATIENCE) -> Witness:
-    """Read every table in one snapshot whose position is known; raises StorageError (AccessRefused where that is not allowed), ConfigError."""
+    """Read every table in one snapshot whose position is known; raises StorageError, AccessRefused where that is not allowed."""
     deadline = time.monotonic() + patience
     with connection(reference, autocommit=True) as opened:
         while True:
