@@ -7,11 +7,13 @@ loaded that no declaration names. Code of a plug-in runs with all that the proce
 https://packaging.python.org/en/latest/specifications/entry-points/
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args
 
-from orchestrai.errors import ConfigError
+from orchestrai.errors import ConfigError, OrchestraiError
 
 Kind = Literal["stores", "sources", "engines", "notifiers", "estimators"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -35,16 +37,11 @@ class Plugin:
         return f"{self.distribution} {self.version}"
 
     def load(self) -> Any:
-        """What its entry point names; raises ConfigError, with the distribution, for what cannot be imported."""
+        """What its entry point names; raises ConfigError, with the distribution, whatever its import raises."""
         from importlib.metadata import EntryPoint
 
-        try:
+        with blamed(self, f"to have {self.target}", f"mend or remove {self.distribution}"):
             return EntryPoint(self.name, self.target, GROUP + self.kind).load()
-        except (ImportError, AttributeError, SyntaxError) as exc:
-            raise ConfigError(
-                f"expected {self.target} of {self.origin} to give the {self.kind} plug-in {self.name}, found "
-                f"{type(exc).__name__}: {exc}: mend or remove {self.distribution}"
-            ) from exc
 
 
 @cache
@@ -77,6 +74,19 @@ def find(kind: Kind, name: str) -> Plugin | None:
     return found[0] if found else None
 
 
+@contextmanager
+def blamed(plugin: Plugin, expected: str, remedy: str, *, raises: type[OrchestraiError] = ConfigError) -> Iterator[None]:
+    """Whatever code of a plug-in raises in here becomes `raises`, told with whose code it is; errors of orchestrai stay what they are."""
+    try:
+        yield
+    except OrchestraiError:
+        raise
+    except Exception as exc:  # which errors a package of others has is known to nobody here
+        raise raises(
+            f"expected the {plugin.kind} plug-in {plugin.name} of {plugin.origin} {expected}, found {type(exc).__name__}: {exc}: {remedy}"
+        ) from exc
+
+
 def require_protocol(made: Any, protocol: type, plugin: Plugin) -> None:
     """Raise ConfigError unless what a plug-in made has all that is asked of its kind."""
     lacking = sorted(name for name in _asked(protocol) if not hasattr(made, name))
@@ -90,14 +100,9 @@ def require_protocol(made: Any, protocol: type, plugin: Plugin) -> None:
 def make(plugin: Plugin, protocol: type[Made], *given: object) -> Made:
     """What the entry point makes of what it is given, which has all that is asked of its kind; raises ConfigError."""
     factory = plugin.load()
-    try:
+    with blamed(plugin, f"to give a {protocol.__name__}", "mend its package, or what it is given"):
         made: Made = factory(*given)
-    except (TypeError, ValueError) as exc:
-        raise ConfigError(
-            f"expected the {plugin.kind} plug-in {plugin.name} of {plugin.origin} to give a {protocol.__name__}, found "
-            f"{type(exc).__name__}: {exc}: mend its package, or what it is given"
-        ) from exc
-    require_protocol(made, protocol, plugin)
+        require_protocol(made, protocol, plugin)
     return made
 
 

@@ -13,6 +13,7 @@ from orchestrai.core.time.duration_cron import Duration
 from orchestrai.core.yaml.declaration import Declaration, explain, field_reader, load_yaml
 from orchestrai.observability.alerts.alert_changes import Policy, Route
 from orchestrai.observability.alerts.condition_kinds import Severity
+from orchestrai.observability.alerts.receivers.added_receiver import AddedReceiver
 from orchestrai.observability.alerts.receivers.mail_receiver import Mail
 from orchestrai.observability.alerts.receivers.receiver import Receiver
 from orchestrai.observability.alerts.receivers.topic_receiver import Topic
@@ -90,7 +91,7 @@ class AddedSpec(Declaration):
         """What the package makes of the options; raises ConfigError."""
         plugin = plugins.find("notifiers", self.name)
         assert plugin is not None
-        return plugins.make(plugin, Receiver, dict(self.options))  # type: ignore[type-abstract]
+        return AddedReceiver(plugin, plugins.make(plugin, Receiver, dict(self.options)))  # type: ignore[type-abstract]
 
 
 class ReceiverSpec(Declaration):

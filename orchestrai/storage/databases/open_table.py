@@ -1,13 +1,13 @@
 """From a URL to a snapshot of a table behind it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from orchestrai.core import plugins
-from orchestrai.errors import ConfigError
+from orchestrai.errors import ConfigError, StorageError
 from orchestrai.secrets.reference import is_reference, resolve_secret
 from orchestrai.secrets.url_credentials import refuse_credentials, shown_url
 from orchestrai.storage import postgres
@@ -105,8 +105,13 @@ def table_snapshot(
         with opening(place.path, relation) as table:
             yield table
     elif place.plugin is not None:
-        with place.plugin.load()(place.url, relation) as table:
-            plugins.require_protocol(table, TableSnapshot, place.plugin)
+        with ExitStack() as opened_by_it:
+            opening = place.plugin.load()
+            with plugins.blamed(
+                place.plugin, f"to open {place.address}", "look at it, or mend the package", raises=StorageError
+            ):
+                table = opened_by_it.enter_context(opening(place.url, relation))
+                plugins.require_protocol(table, TableSnapshot, place.plugin)
             yield table
     elif place.of_cloud:
         from orchestrai.storage.databases.cloud.staged_table import staged_table
