@@ -7,8 +7,8 @@ from pathlib import Path
 from orchestrai.errors import ConfigError
 from orchestrai.secrets.reference import is_reference, resolve_secret
 from orchestrai.storage.databases import mysql
-from orchestrai.storage.databases.cloud import bigquery_jobs
-from orchestrai.storage.databases.cloud.open_warehouse import SCHEMES, open_warehouse
+from orchestrai.storage.databases.cloud.cloud_url import BIGQUERY, SCHEMES
+from orchestrai.storage.databases.cloud.open_warehouse import open_warehouse
 from orchestrai.warehouse.cloud.cloud_table import CloudTarget
 from orchestrai.warehouse.mysql_target import MysqlTarget
 from orchestrai.warehouse.sqlalchemy_target import SqlAlchemyTarget
@@ -27,7 +27,7 @@ def open_target(url: str, table: str, home: Path) -> WarehouseTarget:
     if plain.startswith("duckdb:///"):
         return DuckdbTarget(home / plain.removeprefix("duckdb:///"), table)
     # of BigQuery without a staging place SQLAlchemy's dialect is asked
-    if plain.startswith(SCHEMES) and (not plain.startswith(bigquery_jobs.SCHEME) or "staging=" in plain):
+    if plain.startswith(SCHEMES) and (not plain.startswith(BIGQUERY) or "staging=" in plain):
         return _in_cloud(plain, table)
     return SqlAlchemyTarget(url, table)
 

@@ -12,12 +12,11 @@ from orchestrai.secrets.reference import is_reference, resolve_secret
 from orchestrai.secrets.url_credentials import refuse_credentials, shown_url
 from orchestrai.storage import postgres
 from orchestrai.storage.databases import mysql
+from orchestrai.storage.databases.cloud.cloud_url import SCHEMES as CLOUDS
 from orchestrai.storage.databases.table_port import Relation, TableSnapshot
 
 SQLITE, DUCKDB = "sqlite:///", "duckdb:///"
 FILES = (SQLITE, DUCKDB)
-# warehouses that write a window into a bucket
-CLOUDS = ("bigquery://", "redshift-data://", "snowflake://")
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """A table in a cloud's warehouse: files are staged in a bucket and loaded there, then one transaction puts them in place."""
 
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrai.core.identity import new_session_id
 from orchestrai.core.sql.dialects import family_of
 from orchestrai.storage.databases.cloud.cloud_warehouse import Staging, Statement, Warehouse
 
@@ -27,7 +27,7 @@ class CloudTarget:
     @contextmanager
     def transaction(self) -> "Iterator[CloudTable]":
         """Open a table; what was replaced is put in place when the block is left without an error. Raises StorageError, IntegrityError."""
-        table = CloudTable(self, uuid.uuid4().hex[:12], self.warehouse.staging)
+        table = CloudTable(self, new_session_id()[:12], self.warehouse.staging)
         try:
             yield table
             self.warehouse.run(table.groups)

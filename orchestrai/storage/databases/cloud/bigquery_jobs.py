@@ -1,27 +1,25 @@
 """BigQuery by its jobs (v2): Parquet from a bucket by load jobs and into one by EXPORT DATA, statements by query jobs, all waited for."""
 
 import re
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from orchestrai.core.identity import new_session_id
 from orchestrai.core.sql.dialects import BIGQUERY, Dialect, family_of
-from orchestrai.errors import ConfigError, IntegrityError, OrchestraiError, StorageError
-from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting
+from orchestrai.errors import ConfigError, IntegrityError, OrchestraiError
+from orchestrai.storage.cloud.job_wait import Clock, Phase
 from orchestrai.storage.cloud.rest import Api, Token, google_token
 from orchestrai.storage.databases.cloud.bucket_staging import BucketStaging
 from orchestrai.storage.databases.cloud.cloud_url import CloudUrl, cloud_url
-from orchestrai.storage.databases.cloud.cloud_warehouse import Statement, Unload, Values, one_number
-from orchestrai.storage.databases.database_faults import statement_error
+from orchestrai.storage.databases.cloud.cloud_warehouse import LIMIT, Statement, Unload, Values, one_number
+from orchestrai.storage.databases.cloud.statement_wait import until_done
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEME = "bigquery://"
 ENDPOINT = "https://bigquery.googleapis.com"
-LIMIT = timedelta(hours=2)
 _CHECK = re.compile(r"orchestrai check (\d+)")
 
 
@@ -31,7 +29,7 @@ def bigquery_url(text: str) -> CloudUrl:
 
 
 def _name() -> str:
-    return f"orchestrai-{uuid.uuid4().hex}"
+    return f"orchestrai-{new_session_id()}"
 
 
 @dataclass(frozen=True)
@@ -168,33 +166,24 @@ class BigQuery:
     def _done(self, configuration: dict[str, Any], name: str = "") -> str:
         """Start a job and wait for its end; its name. Raises StorageError, AccessRefused, ConfigError with the service's reason."""
         job, location = name or self.name(), self.url.options.get("location")
-        reasons: list[str] = []
         reference = {"projectId": self.url.host, "jobId": job, **({"location": location} if location else {})}
         labels = {"labels": {"made_by": "orchestrai"}}
         self._call("POST", "jobs", body={"jobReference": reference, "configuration": {**configuration, **labels}})
 
-        def look() -> tuple[Phase, str]:
+        def look() -> tuple[Phase, str, str]:
             status = self._call("GET", f"jobs/{job}")["status"]
             if status["state"] != "DONE":
-                return "running", str(status["state"])
+                return "running", str(status["state"]), ""
             error = status.get("errorResult")
             if not error:
-                return "completed", "DONE"
-            reasons.append(f"{error.get('reason')}: {error.get('message')}")
-            return "ended", reasons[0]
+                return "completed", "DONE", ""
+            reason = f"{error.get('reason')}: {error.get('message')}"
+            return "ended", reason, reason
 
         def stop() -> None:
             self._call("POST", f"jobs/{job}/cancel", body={})
 
-        waiting = Waiting(
-            self.limit, timedelta(seconds=1), "look at its queue", self.clock, longest=timedelta(seconds=20), patient=True
-        )
-        try:
-            waiting.until_done(job, look, stop, what="the BigQuery job")
-        except StorageError as exc:
-            if not reasons:
-                raise
-            raise statement_error(f"the BigQuery job {job} to end well", reasons[0]) from exc
+        until_done("the BigQuery job", job, look, stop, limit=self.limit, clock=self.clock)
         return job
 
 

@@ -6,6 +6,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from orchestrai.errors import ConfigError
 
+BIGQUERY, REDSHIFT, SNOWFLAKE = SCHEMES = ("bigquery://", "redshift-data://", "snowflake://")
+
 
 @dataclass(frozen=True)
 class CloudUrl:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Values = tuple[str | None, ...]
+# no statement takes longer, unless a source says otherwise
+LIMIT = timedelta(hours=2)
 
 
 @dataclass(frozen=True)

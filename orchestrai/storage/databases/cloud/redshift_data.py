@@ -1,27 +1,26 @@
 """Redshift by its Data API: batches of statements, each one transaction in a session of its own, rows by COPY from and UNLOAD to S3."""
 
 import re
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from orchestrai.core.identity import new_session_id
 from orchestrai.core.sql.dialects import REDSHIFT, Dialect
-from orchestrai.errors import ConfigError, IntegrityError, OrchestraiError, StorageError
-from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting, phase_of
+from orchestrai.errors import ConfigError, IntegrityError, OrchestraiError
+from orchestrai.storage.cloud.job_wait import Clock, Phase, phase_of
 from orchestrai.storage.databases.cloud.bucket_staging import BucketStaging
 from orchestrai.storage.databases.cloud.cloud_url import CloudUrl, cloud_url
-from orchestrai.storage.databases.cloud.cloud_warehouse import Statement, Unload, Values, one_number
+from orchestrai.storage.databases.cloud.cloud_warehouse import LIMIT, Statement, Unload, Values, one_number
+from orchestrai.storage.databases.cloud.statement_wait import until_done
 from orchestrai.storage.databases.database_faults import statement_error
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEME = "redshift-data://"
 # so many statements the service takes in one batch
 MOST = 40
-LIMIT = timedelta(hours=2)
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 _ENDED = ("FAILED", "ABORTED")
 
@@ -36,10 +35,6 @@ def redshift_url(text: str) -> CloudUrl:
     return url
 
 
-def _token() -> str:
-    return uuid.uuid4().hex
-
-
 @dataclass(frozen=True)
 class Redshift:
     """See Warehouse; `url` is redshift-data://workgroup/database?staging=s3://bucket/folder&role=arn:..., the role being the one that COPY
@@ -51,7 +46,7 @@ class Redshift:
     url: CloudUrl
     client: Any
     clock: Clock = field(default_factory=Clock)
-    token: Callable[[], str] = _token
+    token: Callable[[], str] = new_session_id
     limit: timedelta = LIMIT
 
     @classmethod
@@ -156,26 +151,15 @@ class Redshift:
             raise
 
     def _wait(self, statement: str) -> None:
-        reasons: list[str] = []
-
-        def look() -> tuple[Phase, str]:
+        def look() -> tuple[Phase, str, str]:
             told = self._call("describe_statement", Id=statement)
-            if told["Status"] == "FAILED" and told.get("Error"):
-                reasons.append(str(told["Error"]))
-            return phase_of(str(told["Status"]), "FINISHED", _ENDED, told.get("Error"))
+            reason = str(told.get("Error") or "") if told["Status"] == "FAILED" else ""
+            return (*phase_of(str(told["Status"]), "FINISHED", _ENDED, told.get("Error")), reason)
 
         def stop() -> None:
             self._call("cancel_statement", Id=statement)
 
-        waiting = Waiting(
-            self.limit, timedelta(seconds=1), "look at its queue", self.clock, longest=timedelta(seconds=20), patient=True
-        )
-        try:
-            waiting.until_done(statement, look, stop, what="the Redshift statement")
-        except StorageError as exc:
-            if not reasons:
-                raise
-            raise statement_error(f"the Redshift statement {statement} to end well", reasons[0]) from exc
+        until_done("the Redshift statement", statement, look, stop, limit=self.limit, clock=self.clock)
 
     def _call(self, operation: str, **given: Any) -> Any:
         from orchestrai.storage.cloud.cloud_errors import Fault, Meaning, aws_errors

@@ -1,7 +1,6 @@
 """Snowflake by its connector: one session, whose temporary stage and tables hold what is on its way and end with it."""
 
 import re
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,10 +8,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from orchestrai.core.identity import new_session_id
 from orchestrai.core.sql.dialects import SNOWFLAKE, Dialect, family_of
 from orchestrai.errors import ConfigError, IntegrityError, MissingExtra, OrchestraiError
 from orchestrai.secrets.reference import scrubbed
-from orchestrai.storage.databases.cloud.cloud_warehouse import Statement, Unload, Values, one_number
+from orchestrai.storage.databases.cloud.cloud_warehouse import LIMIT, Statement, Unload, Values, one_number
 from orchestrai.storage.databases.cloud.snowflake_stage import SnowflakeStage
 from orchestrai.storage.databases.database_faults import statement_error
 from orchestrai.storage.databases.window_query import NUMBER
@@ -20,8 +20,6 @@ from orchestrai.storage.databases.window_query import NUMBER
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEME = "snowflake://"
-LIMIT = timedelta(hours=2)
 _OPTIONS = ("warehouse", "role", "private_key_file", "private_key_file_pwd", "authenticator", "token", "host")
 # what a value is as text must not hang on who asks
 _SESSION = {
@@ -71,20 +69,14 @@ def snowflake_url(text: str) -> SnowflakeUrl:
     return SnowflakeUrl(written, {**place, **{name: value for name, value in named.items() if value}})
 
 
-def _token() -> str:
-    return uuid.uuid4().hex
-
-
 @dataclass
 class Snowflake:
-    """See Warehouse; the session begins with the first statement. `driver` is
-    the connector, where it is another one.
-    """
+    """See Warehouse; the session begins with the first statement. `driver` is the connector, where it is another one."""
 
     url: SnowflakeUrl
     limit: timedelta = LIMIT
     driver: Any = None
-    token: str = field(default_factory=_token)
+    token: str = field(default_factory=new_session_id)
     _opened: Any = None
     _stage: SnowflakeStage | None = None
 

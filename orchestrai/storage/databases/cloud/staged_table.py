@@ -1,7 +1,6 @@
 """A window of a table in a cloud's warehouse: Parquet files that it writes into a bucket, numbered rows put in order here."""
 
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrai.core.canonical import JsonValue
+from orchestrai.core.identity import new_session_id
 from orchestrai.core.sql.quoting import literal, quoted
 from orchestrai.errors import IntegrityError, UnreadableObject
 from orchestrai.storage.databases.cloud.cloud_warehouse import Staging, Unload, Warehouse, one_number
@@ -19,10 +19,6 @@ from orchestrai.storage.databases.window_query import NUMBER, nulls_query, numbe
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-def _token() -> str:
-    return uuid.uuid4().hex
 
 
 @contextmanager
@@ -38,7 +34,7 @@ def staged_table(url: str, relation: Relation, limit: timedelta | None = None) -
 
 @dataclass
 class StagedTable:
-    """See TableSnapshot: rows and count are of the one transaction that `batches` asks for. the files lie in `staging`.
+    """See TableSnapshot: rows and count are of the one transaction that `batches` asks for; the files lie in `staging`.
 
     Each row has its number in the window, so that files may come in any order, and one that is missing or twice is found without
     a count. What was staged is removed when the rows were read, whether it went well or not.
@@ -47,7 +43,7 @@ class StagedTable:
     warehouse: Warehouse
     relation: Relation
     staging: Staging
-    token: str = field(default_factory=_token)
+    token: str = field(default_factory=new_session_id)
     _counted: int | None = None
 
     @property
