@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from orchestrai.core.time.partition_key import WHOLE
 from orchestrai.errors import IntegrityError, ModelError, UnknownFormatVersion
@@ -235,8 +236,7 @@ def check_golden(scorer: Scorer, path: Path) -> int:
         raise ModelError(f"{scorer.asset}: expected golden rows with predictions in {GOLDEN_FILE}, found none: train again")
     scores = scorer.score(table.drop_columns(["prediction"]))
     expected = _predictions(scorer, table)
-    allowed = GOLDEN_TOLERANCE * np.maximum(1.0, np.abs(expected))
-    other = ~(np.abs(scores - expected) <= allowed)
+    other = differing(scores, expected)
     wrong = int((other.any(axis=1) if other.ndim > 1 else other).sum())
     if wrong:
         worst = int(np.argmax(np.nan_to_num(np.abs(scores - expected), nan=np.inf)))
@@ -246,6 +246,11 @@ def check_golden(scorer: Scorer, path: Path) -> int:
             f"({', '.join(f'{name} {version}' for name, version in sorted(scorer.info.libraries.items()))})"
         )
     return len(expected)
+
+
+def differing(scores: Floats, expected: Floats) -> npt.NDArray[np.bool_]:
+    """Which scores of the same model are others than expected, beyond GOLDEN_TOLERANCE; one that is no number is."""
+    return ~(np.abs(scores - expected) <= GOLDEN_TOLERANCE * np.maximum(1.0, np.abs(expected)))
 
 
 def _predictions(scorer: Scorer, table: "pa.Table") -> Floats:

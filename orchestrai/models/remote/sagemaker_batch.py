@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from orchestrai.errors import ModelError
-from orchestrai.models.estimators.artifact import GOLDEN_ROWS, GOLDEN_TOLERANCE, INFO_FILE, Scorer
+from orchestrai.models.estimators.artifact import GOLDEN_ROWS, INFO_FILE, Scorer, differing
 from orchestrai.models.estimators.boosting import BoostedTrees
 from orchestrai.models.registry.sagemaker_endpoint import ensure_model
 from orchestrai.models.registry.sagemaker_registry import archive
@@ -144,7 +144,7 @@ def _check(scorer: Scorer, rows: Rows, scores: Floats, job: str) -> None:
     """Compare rows spread over the batch with the champion's own scores: a container of another release may differ in silence."""
     places = np.unique(np.linspace(0, len(rows) - 1, min(GOLDEN_ROWS, len(rows))).astype(np.intp))
     ours = scorer.model.score(rows.take(places))
-    wrong = int((~(np.abs(ours - scores[places]) <= GOLDEN_TOLERANCE * np.maximum(1.0, np.abs(ours)))).sum())
+    wrong = int(differing(scores[places], ours).sum())
     if wrong:
         raise ModelError(
             f"expected transform job {job} to score as the champion does, found {wrong} of {len(places)} rows to differ: "

@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrai.core.canonical import canonical_json
 from orchestrai.errors import ModelError
-from orchestrai.models.estimators.artifact import GOLDEN_FILE, GOLDEN_TOLERANCE, INFO_FILE
+from orchestrai.models.estimators.artifact import GOLDEN_FILE, INFO_FILE, differing
 from orchestrai.models.estimators.boosting import BoostedTrees
 from orchestrai.models.registry.target_port import RECEIPT_FILE, Champion
 from orchestrai.models.remote import lambda_batch
@@ -76,5 +76,5 @@ def difference(champion: Champion, error: str | None, body: bytes, expected: Flo
         return f"no answer of its handler ({exc})"
     if scores.shape != expected.shape:
         return f"scores of shape {scores.shape} in place of {expected.shape}"
-    wrong = int((~(np.abs(scores - expected) <= GOLDEN_TOLERANCE * np.maximum(1.0, np.abs(expected)))).sum())
+    wrong = int(differing(scores, expected).sum())
     return f"{wrong} of {expected.size} golden scores to differ" if wrong else ""
