@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from orchestrai.errors import IntegrityError, RestoreError
 from orchestrai.ledger.dataset import Dataset
@@ -30,16 +31,16 @@ class PartitionPlan:
     files: tuple[StoredFile, ...]
     restored: RestoredFiles = NOTHING
 
-    @property
+    @cached_property
     def standing(self) -> dict[str, FileEntry]:
         """The files that are restored already, by path."""
         found = {file.path: self.restored.of(file) for file in self.files}
         return {path: entry for path, entry in found.items() if entry is not None}
 
-    @property
+    @cached_property
     def lacking(self) -> tuple[StoredFile, ...]:
         """The files that are to be copied."""
-        return tuple(file for file in self.files if self.restored.of(file) is None)
+        return tuple(file for file in self.files if file.path not in self.standing)
 
 
 @dataclass(frozen=True)

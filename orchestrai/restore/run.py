@@ -188,16 +188,19 @@ def _run(context: RunContext, node: AssetNode[LandedDataset], partitions: Sequen
     if todo:
         vault = context.port(Vault)
         growing = GrowingPartitions(context, dataset, PRODUCER, parameters).standing(current, vault, todo)
-        task = RestoreTask(upstream, node.asset, todo, growing)
-        closing = ClosedPartitions.of(dataset, current, context.now())
+
+        def attempt(restored: Mapping[str, RestoredFiles]) -> StageReport:
+            # both that judge remember what they accepted, so each attempt has its own
+            closing, audit = ClosedPartitions.of(dataset, current, context.now()), _audit(context, node)
+            return restore(context, vault, RestoreTask(upstream, node.asset, todo, restored), audit, parameters, closing)
+
         try:
-            report = restore(context, vault, task, _audit(context, node), parameters, closing)
+            report = attempt(growing)
         except (DigestMismatch, MissingObject):
             if not growing:
                 raise
             # what stood is not what was restored, or the vault lacks a byte: a whole restore mends the one and tells the other
-            task = RestoreTask(upstream, node.asset, todo)
-            report = restore(context, vault, task, _audit(context, node), parameters, closing)
+            report = attempt({})
     else:
         report = StageReport(node.asset, None, ())
     report = with_standing(report, current, standing)
