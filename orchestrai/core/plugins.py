@@ -19,6 +19,13 @@ Kind = Literal["stores", "sources", "engines", "notifiers", "estimators"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 GROUP = "orchestrai."
 Made = TypeVar("Made")
+_ONE: dict[Kind, str] = {
+    "stores": "a store",
+    "sources": "a source",
+    "engines": "an engine",
+    "notifiers": "a notifier",
+    "estimators": "an estimator",
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,17 @@ def find(kind: Kind, name: str) -> Plugin | None:
             f"expected one package that adds {name} to {kind}, found {' and '.join(one.origin for one in found)}: remove one of them"
         )
     return found[0] if found else None
+
+
+def required(kind: Kind, name: str) -> Plugin:
+    """The plug-in of a name; raises ConfigError with the names that there are where none is installed, and as `find`."""
+    plugin = find(kind, name)
+    if plugin is None:
+        known = ", ".join(names(kind)) or "none"
+        raise ConfigError(
+            f"expected {_ONE[kind]} of an installed package ({known}), found {name}: install the package that adds it"
+        )
+    return plugin
 
 
 @contextmanager

@@ -141,9 +141,7 @@ def _scheme(url: str) -> str:
 
 def _added(scheme: str, url: str) -> Store:
     """The store that a plug-in opens: its entry point takes the URL."""
-    plugin = plugins.find("stores", scheme)
-    assert plugin is not None
-    return plugins.make(plugin, Store, url)  # type: ignore[type-abstract]
+    return plugins.make(plugins.required("stores", scheme), Store, url)  # type: ignore[type-abstract]
 
 
 def _file_path(url: str) -> Path:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from orchestrai.conformance.engines import EngineConformance
+from orchestrai.conformance.engine_suite import EngineConformance
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Engine
 from orchestrai.features.engines.spark_engine import SparkEngine

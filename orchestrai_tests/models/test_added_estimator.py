@@ -17,7 +17,7 @@ from orchestrai.models.spec import ModelAssets, ModelSpec
 from orchestrai.models.staleness.step_makings import candidate_making
 from orchestrai_tests.models.conftest import CANDIDATE, CHAMPION, EVALUATION, TRAINING_SET, customers, spec
 from orchestrai_tests.plugins.acme.linear import Fit
-from orchestrai_tests.plugins.installing import install
+from orchestrai_tests.plugins.installing import importable, install
 
 ASSETS = ModelAssets(TRAINING_SET, CANDIDATE, EVALUATION, CHAMPION)
 # the list [1.0], by the protocols 0, 2 and 4
@@ -31,13 +31,8 @@ PICKLES = (
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the path in which the package acme is installed."""
-    folder = install(tmp_path / "site")
-    monkeypatch.syspath_prepend(str(folder))
-    plugins.installed.cache_clear()
-    yield folder
-    for name in [name for name in sys.modules if name.partition(".")[0] == "acme"]:
-        del sys.modules[name]
-    plugins.installed.cache_clear()
+    with importable(install(tmp_path / "site"), monkeypatch, "acme") as folder:
+        yield folder
 
 
 def declared(**params: Any) -> ModelSpec:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrai.conformance.estimators import EstimatorConformance, Make, sample_rows
+from orchestrai.conformance.estimator_suite import EstimatorConformance, Make, sample_rows
 from orchestrai.models.estimators import boosting, lightgbm_trees, logistic
 from orchestrai.models.estimators import sklearn_estimator as sklearn_model
 from orchestrai.models.estimators.added_estimator import Fitted

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from orchestrai.conformance.notifiers import NotifierConformance
+from orchestrai.conformance.notifier_suite import NotifierConformance
 from orchestrai.observability.alerts.receivers.receiver import Receiver
 from orchestrai.observability.alerts.receivers.web_receivers import PagerDuty, Slack, Teams, Webhook
 from orchestrai_tests.observability.hooks import Hook, webhook

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from orchestrai.conformance.engines import EngineConformance
-from orchestrai.conformance.estimators import EstimatorConformance, Make
-from orchestrai.conformance.notifiers import NotifierConformance
-from orchestrai.conformance.stores import StoreConformance
-from orchestrai.conformance.tables import Fill, Opening, Row, TableConformance
+from orchestrai.conformance.engine_suite import EngineConformance
+from orchestrai.conformance.estimator_suite import EstimatorConformance, Make
+from orchestrai.conformance.notifier_suite import NotifierConformance
+from orchestrai.conformance.store_suite import StoreConformance
+from orchestrai.conformance.table_suite import Fill, Opening, Row, TableConformance
 from orchestrai.storage.base import ObjectInfo
 from orchestrai.storage.databases.table_port import Relation, TableSnapshot, Wanted, Window
 from orchestrai_tests.plugins.acme.engine import SingleEngine

@@ -1,13 +1,11 @@
 """What fails in code of strangers is told with whose it is, and ends what is theirs alone."""
 
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from orchestrai.core import plugins
 from orchestrai.errors import StorageError
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.observability.alerts.alert_desk import AlertDesk
@@ -17,7 +15,7 @@ from orchestrai.storage.databases.open_table import Place, table_snapshot
 from orchestrai.storage.databases.table_port import Relation
 from orchestrai_tests.observability.hooks import ledger as alert_ledger
 from orchestrai_tests.observability.hooks import seen, silent
-from orchestrai_tests.plugins.installing import install
+from orchestrai_tests.plugins.installing import importable, install
 
 NOW = datetime(2026, 11, 1, 8, tzinfo=UTC)
 CODE = """
@@ -43,12 +41,8 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the path with the code of a package that is broken everywhere; what was found before is forgotten."""
     folder = install(tmp_path / "site")
     (folder / "brittle.py").write_text(CODE)
-    monkeypatch.syspath_prepend(str(folder))
-    plugins.installed.cache_clear()
-    yield folder
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("acme", "brittle")]:
-        del sys.modules[name]
-    plugins.installed.cache_clear()
+    with importable(folder, monkeypatch, "acme", "brittle") as path:
+        yield path
 
 
 @pytest.mark.parametrize(("target", "found"), [("unreachable", "RuntimeError: no route"), ("no_manager", "found TypeError")])

@@ -17,7 +17,7 @@ from orchestrai.observability.alerts.alert_settings import tellers_of
 from orchestrai.settings import Settings
 from orchestrai.storage.databases.open_table import Place
 from orchestrai.storage.url import open_store
-from orchestrai_tests.plugins.installing import install
+from orchestrai_tests.plugins.installing import importable, install
 
 PIPELINE = """pipeline: shop
 datasets:
@@ -78,12 +78,8 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the path, in which packages are installed; what was found before is forgotten."""
     folder = tmp_path / "site"
     folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    plugins.installed.cache_clear()
-    yield folder
-    for name in [name for name in sys.modules if name.partition(".")[0] == "acme"]:
-        del sys.modules[name]
-    plugins.installed.cache_clear()
+    with importable(folder, monkeypatch, "acme") as path:
+        yield path
 
 
 def test_each_kind_is_found_by_its_name_and_says_whose_it_is(path: Path, tmp_path: Path) -> None:

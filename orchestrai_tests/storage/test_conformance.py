@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrai.conformance.stores import StoreConformance
+from orchestrai.conformance.store_suite import StoreConformance
 from orchestrai.storage.base import Store
 
 

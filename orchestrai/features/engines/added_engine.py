@@ -19,9 +19,7 @@ class AddedEngine:
     """
 
     def __init__(self, name: str) -> None:
-        plugin = plugins.find("engines", check_engine(name))
-        assert plugin is not None
-        self._plugin = plugin
+        plugin = self._plugin = plugins.required("engines", check_engine(name))
         self._engine = plugins.make(plugin, Engine)  # type: ignore[type-abstract]
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrai.core import plugins
 from orchestrai.errors import ModelError
-from orchestrai.models.estimators.spec import AddedParams, required_plugin
+from orchestrai.models.estimators.spec import AddedParams
 from orchestrai.models.rows import Column, Floats, Rows
 from orchestrai.models.task import Task
 
@@ -92,7 +92,6 @@ def fit(params: AddedParams, task: Task, rows: Rows) -> AddedModel:
 
 def decode(data: bytes, recipe: Mapping[str, Any], columns: tuple[Column, ...], task: Task, classes: int = 0) -> AddedModel:
     """Read the file's bytes (their digest was checked before) by the plug-in that the recipe names; raises ModelError, ConfigError."""
-    required_plugin(str(recipe["name"]))
     return _read(AddedParams.model_validate(recipe), data, columns, task, classes)
 
 

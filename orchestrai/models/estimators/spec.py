@@ -6,7 +6,6 @@ from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from orchestrai.core import plugins
 from orchestrai.core.yaml.declaration import Declaration
-from orchestrai.errors import ConfigError
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -189,18 +188,7 @@ class AddedParams(Declaration):
     @property
     def plugin(self) -> plugins.Plugin:
         """The package's entry point; raises ConfigError where it is not installed."""
-        return required_plugin(self.name)
-
-
-def required_plugin(name: str) -> plugins.Plugin:
-    """The estimator of an installed package; raises ConfigError where there is none of that name."""
-    plugin = plugins.find("estimators", name)
-    if plugin is None:
-        known = ", ".join(plugins.names("estimators")) or "none"
-        raise ConfigError(
-            f"expected an estimator of an installed package ({known}), found {name}: install the package that adds it"
-        )
-    return plugin
+        return plugins.required("estimators", self.name)
 
 
 class Estimator(Declaration):

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from orchestrai.core import plugins
 from orchestrai.core.time.duration_cron import Duration
 from orchestrai.core.yaml.declaration import Declaration, explain, field_reader, load_yaml
+from orchestrai.errors import ConfigError
 from orchestrai.observability.alerts.alert_changes import Policy, Route
 from orchestrai.observability.alerts.condition_kinds import Severity
 from orchestrai.observability.alerts.receivers.added_receiver import AddedReceiver
@@ -78,19 +79,17 @@ class AddedSpec(Declaration):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if plugins.find("notifiers", self.name) is None:
-            known = ", ".join(plugins.names("notifiers")) or "none"
-            raise ValueError(
-                f"name: expected a notifier of an installed package ({known}), found {self.name}: install the package that adds it"
-            )
+        try:
+            plugins.required("notifiers", self.name)
+        except ConfigError as exc:
+            raise ValueError(f"name: {exc.message}") from exc
         for at, credential in credentials_in(self.options):
             raise ValueError(f"options.{'.'.join(map(str, at))}: expected a reference, found {credential}: {REMEDY}")
         return self
 
     def receiver(self) -> Receiver:
         """What the package makes of the options; raises ConfigError."""
-        plugin = plugins.find("notifiers", self.name)
-        assert plugin is not None
+        plugin = plugins.required("notifiers", self.name)
         return AddedReceiver(plugin, plugins.make(plugin, Receiver, dict(self.options)))  # type: ignore[type-abstract]
 
 

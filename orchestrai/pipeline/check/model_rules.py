@@ -13,9 +13,10 @@ from orchestrai.core import plugins
 from orchestrai.core.yaml.declaration import Location
 from orchestrai.errors import ConfigError, ModelError, OrchestraiError
 from orchestrai.features.labels import declared_label
-from orchestrai.models.estimators.spec import SklearnParams
+from orchestrai.models.estimators.spec import LightGBMParams, SklearnParams
 from orchestrai.models.remote.spec import TRAINED_BY, is_trained_by
 from orchestrai.models.rows import EVENT_TIME, LABEL, Column, infer_columns
+from orchestrai.models.task import Task
 from orchestrai.pipeline.check.draft import schemas_of
 from orchestrai.pipeline.check.mistake import Mistakes
 from orchestrai.pipeline.declarations import PipelineModelSpec
@@ -233,19 +234,23 @@ def _check_estimator(model: ModelNode, at: Location, mistakes: Mistakes) -> None
                 if options is not None and not is_trained_by(place, boosted.objective):
                     expected = f"an objective that {place} trains ({_objectives(place)})"
                     mistakes.wrong((*at, "estimator", "xgboost", "objective"), expected, repr(boosted.objective))
-    light = model.spec.estimator.lightgbm
-    if light is not None:
-        if light.objective is not None and model.spec.task not in LIGHT_OBJECTIVES[light.objective]:
-            expected = f"an objective for {model.spec.task}"
-            mistakes.wrong((*at, "estimator", "lightgbm", "objective"), expected, repr(light.objective))
-        if find_spec("lightgbm") is None:
-            mistakes.wrong((*at, "estimator", "lightgbm"), "the package lightgbm", "none: install orchestrai[lightgbm]")
+    if model.spec.estimator.lightgbm is not None:
+        _check_lightgbm(model.spec.estimator.lightgbm, model.spec.task, (*at, "estimator", "lightgbm"), mistakes)
     added = model.spec.estimator.plugin
-    if added is not None and plugins.find("estimators", added.name) is None:
-        known = ", ".join(plugins.names("estimators")) or "there is none"
-        mistakes.wrong((*at, "estimator", "plugin", "name"), f"an estimator of an installed package ({known})", added.name)
+    if added is not None:
+        try:
+            plugins.required("estimators", added.name)
+        except ConfigError as exc:
+            mistakes.take(exc, (*at, "estimator", "plugin", "name"))
     if chosen is not None:
         _check_sklearn(chosen, (*at, "estimator", "sklearn", "params"), mistakes)
+
+
+def _check_lightgbm(light: LightGBMParams, task: Task, at: Location, mistakes: Mistakes) -> None:
+    if light.objective is not None and task not in LIGHT_OBJECTIVES[light.objective]:
+        mistakes.wrong((*at, "objective"), f"an objective for {task}", repr(light.objective))
+    if find_spec("lightgbm") is None:
+        mistakes.wrong(at, "the package lightgbm", "none: install orchestrai[lightgbm]")
 
 
 def _objectives(place: str) -> str:

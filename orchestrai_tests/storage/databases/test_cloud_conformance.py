@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrai.conformance.tables import Fill, Opening, Row, TableConformance
+from orchestrai.conformance.table_suite import Fill, Opening, Row, TableConformance
 from orchestrai.storage.databases.open_table import Place, table_snapshot
 from orchestrai.storage.databases.table_port import Relation
 from orchestrai_tests.clouds.played_clouds import played_cloud

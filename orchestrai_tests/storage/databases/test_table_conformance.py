@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrai.conformance.tables import Fill, Opening, Row, TableConformance
+from orchestrai.conformance.table_suite import Fill, Opening, Row, TableConformance
 from orchestrai.storage.databases.open_table import Place, table_snapshot
 from orchestrai.storage.databases.table_port import Relation
 from orchestrai_tests.servers.mariadb import PASSWORD, USER
