@@ -2,7 +2,9 @@
 
 import ast
 import os
+import re
 import subprocess
+import symtable
 import sys
 from pathlib import Path
 
@@ -171,3 +173,41 @@ def test_the_help_loads_no_heavy_package_and_check_only_what_reads_declarations(
             env={**os.environ, "ORCHESTRAI_HOME": str(tmp_path)},
         )
         assert done.stdout.splitlines()[-1] == repr(names)
+
+
+IMPORT = re.compile(r"^[ ]*from ((?:orchestrai|orchestrai_tests|bench)\b[\w.]*) import (\([^)]*\)|[^\n#]*)", re.MULTILINE)
+
+
+def test_what_is_imported_by_name_is_bound_where_it_is_imported_from() -> None:
+    """A name missing in a helper takes whole test files out of a run, and only the run of all tests would show it."""
+    top = ROOT.parent
+    folders = [top / name for name in ("orchestrai", "orchestrai_tests", "bench", "docs")]
+    texts = {
+        ".".join(path.relative_to(top).with_suffix("").parts).removesuffix(".__init__"): path.read_text()
+        for folder in folders
+        for path in folder.rglob("*.py")
+    }
+    bound = {
+        module: {
+            symbol.get_name()
+            for symbol in symtable.symtable(text, module, "exec").get_symbols()
+            if symbol.is_assigned() or symbol.is_imported()
+        }
+        for module, text in texts.items()
+    }
+    asked = [
+        (module, home, name.partition(" as ")[0].strip())
+        for module, text in texts.items()
+        for home, names in IMPORT.findall(text)
+        for name in re.sub(r"#[^\n]*", "", names).strip("()").split(",")
+        if name.strip()
+    ]
+    missing = [
+        f"{module}: {home}.{name}"
+        for module, home, name in asked
+        if name not in bound.get(home, set())
+        and f"{home}.{name}" not in texts
+        and not top.joinpath(*home.split("."), name).is_dir()
+    ]
+    assert len(asked) > 5_000
+    assert not missing, missing

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import dagster as dg
 import pytest
 
+from orchestrai.conformance.generated_views import differing_bits, nasty_files, query_of, table_of
 from orchestrai.defs.spark.spark_transport import launcher
 from orchestrai.errors import ConfigError, OrchestraiError
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
@@ -26,7 +27,7 @@ from orchestrai.storage.cloud.job_wait import Clock
 from orchestrai.storage.url import open_store
 from orchestrai_tests.clouds.aws_server import AwsServer, aws_server
 from orchestrai_tests.clouds.emr_serverless import APPLICATION, EmrServerlessRuns, play, python_files
-from orchestrai_tests.features.battery import INTERPRETED, differing_bits, nasty_files, query_of, table_of
+from orchestrai_tests.features.battery import INTERPRETED
 from orchestrai_tests.features.test_parity import shipped
 from orchestrai_tests.servers.s3 import S3Server
 from orchestrai_tests.servers.spark import SMALL

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from orchestrai.conformance.generated_views import table_of
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.engines.engine import Query
 from orchestrai.features.engines.spark_engine import SparkEngine, job_of
 from orchestrai.features.engines.spark_job import _frame
 from orchestrai.features.views.portable_types import canonical, spark_type
 from orchestrai.features.views.view import FeatureView
-from orchestrai_tests.features.battery import table_of
 
 # the optimizer takes longer for each view the more of them stand in one plan
 TOGETHER = 20

@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import orchestrai
+from orchestrai.conformance.generated_views import table_of
 from orchestrai.contracts.odcs import load_contract
 from orchestrai.core.sql.quoting import literal, name_fault, quoted
 from orchestrai.errors import ConfigError, DeclarationError, FeatureViewError
@@ -30,7 +31,6 @@ from orchestrai.features.engines.engine import Query, Source
 from orchestrai.features.engines.spark_engine import job_of
 from orchestrai.features.spec import FeatureViewSpec, LabelSpec
 from orchestrai.features.views.view import FeatureView, load_label, load_view
-from orchestrai_tests.features.battery import table_of
 from orchestrai_tests.features.conftest import ORDERS, READINGS, UTC_MICROS
 
 SECRET = "a secret of this machine"

@@ -22,6 +22,7 @@ import dagster as dg
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
+from orchestrai.conformance.generated_views import differing_bits, nasty_files, query_of, table_of
 from orchestrai.defs.spark.spark_transport import launcher
 from orchestrai.errors import (
     ConfigError,
@@ -45,7 +46,7 @@ from orchestrai.settings import Settings
 from orchestrai.storage.cloud.job_wait import Clock
 from orchestrai.storage.url import open_store
 from orchestrai_tests.clouds.google_document import google_document
-from orchestrai_tests.features.battery import INTERPRETED, differing_bits, nasty_files, query_of, table_of
+from orchestrai_tests.features.battery import INTERPRETED
 from orchestrai_tests.features.clouds import Cloud, Run, script, serving
 from orchestrai_tests.features.conftest import READINGS, Publish, by_hour, readings
 from orchestrai_tests.features.test_compute import rolling

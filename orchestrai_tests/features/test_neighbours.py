@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrai.conformance.generated_views import differing_bits, table_of
 from orchestrai.features.engines import neighbours
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Query, Source
@@ -21,7 +22,6 @@ from orchestrai.features.plan import Task
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.features.views.view_inputs import Inputs
-from orchestrai_tests.features.battery import differing_bits, table_of
 from orchestrai_tests.features.conftest import PIPELINES, READINGS, START
 from orchestrai_tests.pipeline.growing import ROLLING, Growing
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from orchestrai.conformance.generated_views import table_of
 from orchestrai.contracts.contract import Column, Contract
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
@@ -16,7 +17,6 @@ from orchestrai.features.engines.spark_engine import SparkEngine, job_of
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.views.input_table import declared_table
 from orchestrai.features.views.view import FeatureView, load_view
-from orchestrai_tests.features.battery import table_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MICROS = pa.timestamp("us", tz="UTC")

@@ -11,18 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from orchestrai.errors import FeatureViewError
-from orchestrai.features.engines.duckdb_engine import DuckDbEngine
-from orchestrai.features.engines.engine import Query, Source, Spine
-from orchestrai.features.engines.spark_engine import SparkEngine
-from orchestrai.features.spec import FeatureViewSpec, LabelSpec
-from orchestrai.features.views.view import FeatureView, load_label, load_view
-from orchestrai_tests.features.batch import tables_of
-from orchestrai_tests.features.battery import (
-    INTERPRETED,
+from orchestrai.conformance.generated_views import (
     battery,
-    compared,
-    differences,
     differing_bits,
     nasty_files,
     nasty_orders,
@@ -31,6 +21,14 @@ from orchestrai_tests.features.battery import (
     store,
     table_of,
 )
+from orchestrai.errors import FeatureViewError
+from orchestrai.features.engines.duckdb_engine import DuckDbEngine
+from orchestrai.features.engines.engine import Query, Source, Spine
+from orchestrai.features.engines.spark_engine import SparkEngine
+from orchestrai.features.spec import FeatureViewSpec, LabelSpec
+from orchestrai.features.views.view import FeatureView, load_label, load_view
+from orchestrai_tests.features.batch import tables_of
+from orchestrai_tests.features.battery import INTERPRETED, compared, differences
 from orchestrai_tests.features.conftest import (
     CLICKS,
     ITEMS,

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrai.conformance.generated_views import table_of
 from orchestrai.features.engines import resident_rows
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Query, Source, Spine
 from orchestrai.features.engines.resident_rows import memory_bytes
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.views.view import FeatureView, load_view
-from orchestrai_tests.features.battery import table_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MICROS = pa.timestamp("us", tz="UTC")

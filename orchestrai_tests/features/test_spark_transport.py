@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from orchestrai.conformance.generated_views import differing_bits, nasty_files, query_of, table_of
 from orchestrai.defs.spark.spark_transport import launcher, spark_resources
 from orchestrai.errors import ConfigError, StorageError
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
@@ -22,7 +23,7 @@ from orchestrai.pipeline.engines import cluster_url, session_settings
 from orchestrai.pipeline.runtime import Runtime
 from orchestrai.settings import Settings
 from orchestrai.storage.url import open_store
-from orchestrai_tests.features.battery import INTERPRETED, differing_bits, nasty_files, query_of, table_of
+from orchestrai_tests.features.battery import INTERPRETED
 from orchestrai_tests.features.test_parity import shipped
 from orchestrai_tests.servers.process import free_port, wait_for_port
 from orchestrai_tests.servers.spark import SMALL
