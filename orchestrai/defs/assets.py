@@ -10,7 +10,7 @@ import dagster as dg
 from orchestrai.core.actor import acting
 from orchestrai.core.time.calendar import dimension_of, name_of, zone_of
 from orchestrai.defs.asset_commands import asset_commands
-from orchestrai.defs.asset_keys import asset_key
+from orchestrai.defs.asset_keys import asset_group, asset_key
 from orchestrai.defs.current import features_condition
 from orchestrai.defs.input_events import look_back, seen_inputs
 from orchestrai.defs.launch.named_coordinator import actor_of
@@ -109,7 +109,7 @@ def _common(node: AssetNode) -> dict[str, Any]:
         metadata |= _view_metadata(node.subject)
     return {
         "deps": _deps(node),
-        "group_name": node.pipeline,
+        "group_name": asset_group(node),
         "kinds": {*node.stage.kinds_of(node.subject)},
         "owners": [node.owner],
         "description": node.description,
