@@ -100,9 +100,7 @@ def _common(node: AssetNode) -> dict[str, Any]:
             dg.LocalFileCodeReference(file_path=str(path), label=path.name) for path in node.source_files if path.is_file()
         ]
         metadata["dagster/code_references"] = dg.CodeReferencesMetadataValue(code_references=references)
-    commands = asset_commands(node)
-    if commands is not None:
-        metadata["orchestrai/commands"] = commands
+    metadata["orchestrai/commands"] = asset_commands(node)
     if isinstance(node.subject, DatasetNode) and node.stage.verbatim:
         metadata["dagster/column_schema"] = _column_schema(node.subject)
     if isinstance(node.subject, ViewNode) and node.stage is FEATURES:

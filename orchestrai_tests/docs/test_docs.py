@@ -24,6 +24,7 @@ NO_FILES = (
     "orchestrai/vault/heal",
     "orchestrai/again",
     "orchestrai/page",
+    "orchestrai/commands",
 )
 CHEAP = {"check", "doctor", "new"}
 
