@@ -103,12 +103,15 @@ def commands_of(node: AssetNode) -> list[Command]:
     ]
 
 
-def asset_commands(node: AssetNode) -> dg.MarkdownMetadataValue:
-    """The commands that say more of an asset, and the folder where they mean this project as they stand."""
+def asset_commands(node: AssetNode) -> str:
+    """The commands that say more of an asset, and the folder where they mean this project as they stand; Markdown.
+
+    They end its description, which every page of Dagster shows first: metadata lies below all figures of a model.
+    """
     project = project_path()
     folder = project.parent if project is not None else os.getcwd()
     lines = [f"- {what}: `{typed}`" for what, typed in commands_of(node)]
-    return dg.MetadataValue.md("\n".join([f"Where this project is (`cd {folder}`):", "", *lines]))
+    return "\n".join([f"Next, in the project's folder (`cd {folder}`):", "", *lines])
 
 
 def version_page(node: AssetNode, version: str) -> dg.MarkdownMetadataValue | None:

@@ -100,7 +100,6 @@ def _common(node: AssetNode) -> dict[str, Any]:
             dg.LocalFileCodeReference(file_path=str(path), label=path.name) for path in node.source_files if path.is_file()
         ]
         metadata["dagster/code_references"] = dg.CodeReferencesMetadataValue(code_references=references)
-    metadata["orchestrai/commands"] = asset_commands(node)
     if isinstance(node.subject, DatasetNode) and node.stage.verbatim:
         metadata["dagster/column_schema"] = _column_schema(node.subject)
     if isinstance(node.subject, ViewNode) and node.stage is FEATURES:
@@ -110,7 +109,7 @@ def _common(node: AssetNode) -> dict[str, Any]:
         "group_name": asset_group(node),
         "kinds": {*node.stage.kinds_of(node.subject)},
         "owners": [node.owner],
-        "description": node.description,
+        "description": f"{node.description}\n\n{asset_commands(node)}",
         "tags": {"orchestrai/stage": node.stage.name, **_present_name(node)},
         "metadata": metadata,
         # the UI says "code version changed" where what is published was made by other code

@@ -24,8 +24,9 @@ def test_each_command_that_a_page_names_is_one_that_the_command_line_takes(shipp
     root, typed = typer.main.get_command(app), set()
     for node in shipped.nodes.values():
         commands = asset_commands(node)
-        for told in (commands, version_page(node, f"sha256:{'a' * 64}")):
-            typed |= set(re.findall(r"`orchestrai ([^`]+)`", str(told.value))) if told is not None else set()
+        page = version_page(node, f"sha256:{'a' * 64}")
+        for told in (commands, str(page.value) if page is not None else ""):
+            typed |= set(re.findall(r"`orchestrai ([^`]+)`", told))
     assert len(typed) >= 10
     # what was published says which version it is; a model's page is a command away
     assert "model page churn/churn@aaaaaaaaaaaa --out churn-churn-aaaaaaaaaaaa.html" in typed
@@ -91,9 +92,9 @@ def test_every_asset_says_what_to_do_when_it_is_red_and_where_its_commands_are_t
     for node in shipped.nodes.values():
         runbooks = [typed.split()[-1] for _, typed in commands_of(node) if typed.startswith("orchestrai alerts runbook ")]
         assert runbooks and set(runbooks) <= anchors, node.asset
-        assert f"`cd {tmp_path}`" in str(asset_commands(node).value)
+        assert f"`cd {tmp_path}`" in asset_commands(node)
     monkeypatch.setenv("ORCHESTRAI_PROJECT", str(tmp_path / "shop" / "orchestrai.yaml"))
-    assert f"`cd {tmp_path / 'shop'}`" in str(asset_commands(node).value)
+    assert f"`cd {tmp_path / 'shop'}`" in asset_commands(node)
 
 
 def test_a_dataset_whose_rows_are_read_by_position_has_no_landing_to_look_into() -> None:

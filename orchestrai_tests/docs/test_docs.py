@@ -24,7 +24,6 @@ NO_FILES = (
     "orchestrai/vault/heal",
     "orchestrai/again",
     "orchestrai/page",
-    "orchestrai/commands",
 )
 CHEAP = {"check", "doctor", "new"}
 
