@@ -31,7 +31,10 @@ FeatureTables = Sequence[tuple[FeatureView, FeatureFiles]]
 
 @dataclass(frozen=True)
 class Learning:
-    """What a training set is made from, of whatever value: features with their files and tables, the label, what was declared of it all."""
+    """What a training set is made from, of whatever value: features with their files and tables, the label, what was declared of it all.
+
+    Rows of events are made from `since` on.
+    """
 
     features: Sequence[tuple[FeatureView, str]]
     datasets: Sequence[Dataset]
@@ -40,6 +43,7 @@ class Learning:
     declared: Mapping[str, Partitioned]
     incomplete: IncompleteRows
     as_of_limit: datetime | None = None
+    since: datetime | None = None
 
     def values(self) -> list[str]:
         """The values to learn from: those of the first view that the label's first input has too; one empty where there is no dimension.
@@ -73,7 +77,7 @@ class Learning:
         if primary.kind == "entity":
             labels = run.moments(tables[0][1], limit, {key: entry.rows for key, entry in datasets[0].partitions.items()})
         else:
-            labels = run.rows(limit + timedelta(microseconds=1))
+            labels = run.rows(limit + timedelta(microseconds=1), self.since)
         windows = training_windows(self.features, datasets, self.declared, self.incomplete.windows)
         return LabelledRows(value, end, limit, labels, tables, run, windows)
 
