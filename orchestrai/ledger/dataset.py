@@ -22,6 +22,9 @@ from orchestrai.ledger.manifest import (
 )
 from orchestrai.ledger.receipt import Receipt
 
+# so many partitions are looked up one by one; of more the whole list is read
+_FEW = 64
+
 
 @dataclass(frozen=True, slots=True)
 class VerifiedFile:
@@ -79,8 +82,10 @@ class Dataset:
 
     def roots(self, partitions: Sequence[str] | None = None) -> dict[str, str]:
         """Partition roots, for an InputRef."""
-        keys = sorted(self.partitions) if partitions is None else partitions
-        return {key: self.partitions[key].root for key in keys}
+        if partitions is not None and len(partitions) <= _FEW:
+            return {key: self.partitions[key].root for key in partitions}
+        roots = {key: entry.root for key, entry in self.partitions.items()}
+        return {key: roots[key] for key in (sorted(roots) if partitions is None else partitions)}
 
     def receipt(self, partition: str) -> Receipt:
         """The receipt that admits a partition; raises NotReceipted unless it covers the root with an open gate, unrecalled.
