@@ -60,6 +60,10 @@ class LambdaFunction:
         self._move(champion, alias, made)
         return self._registered(champion, made, True)
 
+    def seen(self) -> tuple[str, str]:
+        """The handler of the newest code, and the version that the alias names; nothing is changed."""
+        return str(self._configuration().get("Handler")), str(self._alias()["FunctionVersion"])
+
     def _registered(self, champion: Champion, version: str, changed: bool) -> Registered:
         where = self.where
         artifact = f"{where.function}:{version}"
