@@ -1,7 +1,6 @@
 """What a user declares about a model."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, Self
@@ -271,10 +270,6 @@ class ModelSpec(Declaration):
             raise ValueError(
                 f"train_on: expected the estimator xgboost, which alone trains elsewhere, found {self.estimator.kind}: remove train_on"
             )
-        for place, image in self._images():
-            wrong = image_problem(self.estimator.kind, image)
-            if wrong:
-                raise ValueError(f"{place}: {wrong}")
         chosen = self.estimator.sklearn
         if chosen is not None and (SKLEARN_CLASSES[chosen.class_name] == "regressor") != (self.task in VALUES):
             raise ValueError(f"estimator: expected a class for {self.task}, found {chosen.class_name}")
@@ -289,6 +284,19 @@ class ModelSpec(Declaration):
             raise ValueError(f"entity: expected two columns (who, what) for a ranking, found {', '.join(self.entity)}")
         return self
 
+    @model_validator(mode="after")
+    def _served_by(self) -> Self:
+        images = [
+            ("registry", one.options["image"]) for one in map(parse_address, self.registry) if one.scheme == "sagemaker"
+        ]
+        if self.serve_on is not None and self.serve_on.sagemaker is not None:
+            images.append(("serve_on.sagemaker.image", self.serve_on.sagemaker.image))
+        for place, image in images:
+            wrong = image_problem(self.estimator.kind, image)
+            if wrong:
+                raise ValueError(f"{place}: {wrong}")
+        return self
+
     @property
     def first_name(self) -> str:
         """The name that it was given first, which is what is stored of it."""
@@ -299,14 +307,6 @@ class ModelSpec(Declaration):
         fields = {"name", "features", "entity", "task", "forecast", "estimator", "split", "exclude", "search"}
         recipe = self.model_dump(mode="json", include=fields, exclude_none=True)
         return {**recipe, "task": spelled(self.task), "name": self.first_name}
-
-    def _images(self) -> Iterator[tuple[str, str]]:
-        """The containers of SageMaker that are to serve it, and where each is declared."""
-        if self.serve_on is not None and self.serve_on.sagemaker is not None:
-            yield "serve_on.sagemaker.image", self.serve_on.sagemaker.image
-        for address in map(parse_address, self.registry):
-            if address.scheme == "sagemaker":
-                yield "registry", address.options["image"]
 
     def _many_classes(self) -> None:
         """Raises ValueError for what knows one score a row only."""
