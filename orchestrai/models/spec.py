@@ -23,7 +23,14 @@ from orchestrai.models.estimators.spec import (
 from orchestrai.models.metrics.metric import DEFAULT, METRICS, metric_rule, place_of
 from orchestrai.models.metrics.metric_set import MetricSet
 from orchestrai.models.registry.registry_urls import parse_address
-from orchestrai.models.remote.spec import SageMakerServing, SageMakerTraining, ServeOn, SparkTraining, TrainOn
+from orchestrai.models.remote.spec import (
+    SageMakerServing,
+    SageMakerTraining,
+    ServeOn,
+    SparkTraining,
+    TrainOn,
+    image_problem,
+)
 from orchestrai.models.task import READ, VALUES, Task, spelled
 
 __all__ = [
@@ -275,6 +282,19 @@ class ModelSpec(Declaration):
             self.search.check(self.estimator.kind)
         if self.task == "ranking" and len(self.entity) < 2:
             raise ValueError(f"entity: expected two columns (who, what) for a ranking, found {', '.join(self.entity)}")
+        return self
+
+    @model_validator(mode="after")
+    def _served_by(self) -> Self:
+        images = [
+            ("registry", one.options["image"]) for one in map(parse_address, self.registry) if one.scheme == "sagemaker"
+        ]
+        if self.serve_on is not None and self.serve_on.sagemaker is not None:
+            images.append(("serve_on.sagemaker.image", self.serve_on.sagemaker.image))
+        for place, image in images:
+            wrong = image_problem(self.estimator.kind, image)
+            if wrong:
+                raise ValueError(f"{place}: {wrong}")
         return self
 
     @property
