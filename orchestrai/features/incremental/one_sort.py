@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from orchestrai.features.incremental.prefix_sums import Slider
 from orchestrai.features.incremental.window_chain import CHUNK, Chain, NoChain, Plan, Stage
 from orchestrai.features.views.view import FeatureView
 
@@ -65,6 +64,9 @@ def _run(
 
 
 def _stage(stage: Stage, tables: Iterator[pa.Table], evaluator: "duckdb.DuckDBPyConnection") -> Iterator[pa.Table]:
+    # what only looks at the plan sorts nothing
+    from orchestrai.features.incremental.prefix_sums import Slider
+
     for table in Slider(stage.windows).run(tables):
         yield from evaluated(stage.sql, table, evaluator)
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from orchestrai.features.incremental.sorted_rows import Frame, Sliding, SortedRows, Unsuited
+from orchestrai.features.incremental.sorted_rows import SortedRows, Unsuited
+from orchestrai.features.incremental.window_shape import Frame, Sliding
 
 __all__ = ["Frame", "Slider", "Sliding", "Unsuited"]
 

@@ -5,11 +5,12 @@ NULL among the times) raises `Unsuited`, and the caller lets the engine's own wi
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from orchestrai.features.incremental.window_shape import Sliding
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,27 +23,6 @@ LIMIT = 2**63 - 1
 
 class Unsuited(Exception):
     """Data for which these windows promise nothing."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Which rows a window sees before and at its own: counted in rows, or in microseconds with peers. Both ends inclusive."""
-
-    kind: Literal["rows", "range", "rank"]
-    start: int = 0
-    end: int = 0
-
-
-@dataclass(frozen=True)
-class Sliding:
-    """One window function: `count`, `sum`, `min` or `max` of a column (None: of rows) over a frame, or `row_number`."""
-
-    name: str
-    function: Literal["count", "sum", "min", "max", "row_number"]
-    argument: str | None
-    partition: tuple[str, ...]
-    order: tuple[str, ...]
-    frame: Frame
 
 
 class SortedRows:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 import pyarrow as pa
 
 from orchestrai.features.incremental import one_sort
-from orchestrai.features.incremental.sorted_rows import LIMIT, Sliding, SortedRows, Unsuited
+from orchestrai.features.incremental.sorted_rows import LIMIT, SortedRows, Unsuited
 from orchestrai.features.incremental.window_chain import Plan
+from orchestrai.features.incremental.window_shape import Sliding
 from orchestrai.features.spec import FeatureViewSpec
 from orchestrai.features.views.view import FeatureView
 from orchestrai.ledger.manifest import canonical_json

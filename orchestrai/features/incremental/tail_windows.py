@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrai.features.incremental.sorted_rows import LIMIT, Frame, Sliding, SortedRows, Unsuited
+from orchestrai.features.incremental.sorted_rows import LIMIT, SortedRows, Unsuited
 from orchestrai.features.incremental.tail_slices import ROWS, Shape, Slice, Slices, sum_name, times_of, total
+from orchestrai.features.incremental.window_shape import Frame, Sliding
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from orchestrai.core.sql.quoting import quoted
-from orchestrai.features.incremental.sorted_rows import Sliding
-from orchestrai.features.incremental.window_shape import NoChain, duckdb_text, plain_column, window_shape
+from orchestrai.features.incremental.window_shape import NoChain, Sliding, duckdb_text, plain_column, window_shape
 from orchestrai.features.views.view import FeatureView, Table
 
 __all__ = ["CHUNK", "Chain", "NoChain", "Plan", "Stage"]

@@ -1,16 +1,38 @@
 """One window of a view's tree as one that slides: its function, argument, partition, order and frame."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from sqlglot import exp
 
-from orchestrai.features.incremental.sorted_rows import Frame
 from orchestrai.features.views.lint.value_rules import type_of
 from orchestrai.features.views.lint.window_rules import interval
 from orchestrai.features.views.output_schema import to_duckdb
 
 _INTEGERS = {"TINYINT", "SMALLINT", "INT", "BIGINT"}
 _MICROS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Which rows a window sees before and at its own: counted in rows, or in microseconds with peers. Both ends inclusive."""
+
+    kind: Literal["rows", "range", "rank"]
+    start: int = 0
+    end: int = 0
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """One window function: `count`, `sum`, `min` or `max` of a column (None: of rows) over a frame, or `row_number`."""
+
+    name: str
+    function: Literal["count", "sum", "min", "max", "row_number"]
+    argument: str | None
+    partition: tuple[str, ...]
+    order: tuple[str, ...]
+    frame: Frame
 
 
 class NoChain(Exception):

@@ -22,7 +22,7 @@ def to_duckdb(tree: exp.Expr, origin: str) -> str:
         if kind.this in (exp.DType.TIMESTAMPTZ, exp.DType.TIMESTAMPLTZ):
             kind.set("this", exp.DType.TIMESTAMP)
     try:
-        return copied.sql("duckdb", unsupported_level=ErrorLevel.RAISE, comments=False)
+        return copied.sql("duckdb", unsupported_level=ErrorLevel.RAISE, comments=False, copy=False)
     except ValueError as exc:
         raise FeatureViewError(f"{origin}:1: expected SQL that DuckDB can run, found {exc}") from exc
 

@@ -33,7 +33,9 @@ class _Step:
     def __init__(self, scope: Scope, bounds: Bounds) -> None:
         self._scope = scope
         self._bounds = bounds
-        self._known: dict[str, float | None] = {}
+        # by the node itself: to spell each one costs more than to look at it
+        self._known: dict[int, float | None] = {}
+        self._below: dict[int, _Step] = {}
         self._named = {window.name: window for window in scope.expression.args.get("windows") or ()}
 
     def check(self, context: Context) -> None:
@@ -54,7 +56,7 @@ class _Step:
 
     def largest(self, node: exp.Expr) -> float | None:
         """The largest absolute value that an expression may have."""
-        key = node.sql()
+        key = id(node)
         if key not in self._known:
             self._known[key] = self._largest(node)
         return self._known[key]
@@ -107,7 +109,7 @@ class _Step:
             return self._bounds.get(source.name, {}).get(node.name)
         if not isinstance(source, Scope) or not isinstance(source.expression, exp.Select):
             return None
-        below = _Step(source, self._bounds)
+        below = self._below.setdefault(id(source), _Step(source, self._bounds))
         columns = [part for part in source.expression.expressions if part.alias_or_name == node.name]
         return below.largest(columns[0].unalias()) if len(columns) == 1 else None
 

@@ -16,9 +16,10 @@ def require_counted_rows(view: FeatureView) -> FeatureView:
     """The view; raises FeatureViewError for one whose look-back in rows would count rows that its windows never see."""
     if view.kind != "row" or view.tree is None or not view.lookback.rows:
         return view
+    if not any(_filtered_below(window) for window in view.tree.find_all(exp.Window) if _over_rows(window)):
+        return view
     plan = one_sort.plan(view)
-    countable = plan is not None and (plan.by_moment or not plan.filtered)
-    if not countable and any(_filtered_below(window) for window in view.tree.find_all(exp.Window) if _over_rows(window)):
+    if plan is None or (plan.filtered and not plan.by_moment):
         raise FeatureViewError(
             f"{view.name}: expected no WHERE, HAVING or QUALIFY below a frame of ROWS, found one in a view whose rows are not made moment "
             "by moment: put the condition into the aggregate (CASE WHEN ... END), or use a frame of RANGE"
