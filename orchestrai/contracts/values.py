@@ -39,7 +39,8 @@ def value_faults(contract: Contract, footers: Footers) -> list[Fault]:
         unique = [(column.name,) for column in contract.columns if column.unique]
         for key in [contract.primary_key, *unique]:
             if key:
-                faults += _repeated(key, footers)
+                personal = any(column.personal for column in contract.columns if column.name in key)
+                faults += _repeated(key, footers, personal=personal)
     except read_failures() as exc:
         faults.append(Fault(f"expected readable columns, found {one_line(exc)}"))
     return faults
@@ -124,16 +125,23 @@ def _rule(column: Column) -> str:
     return f"of at most {column.max_length} characters" if column.max_length is not None else "in its range"
 
 
-def _repeated(key: tuple[str, ...], footers: Footers) -> list[Fault]:
-    """Keys that stand twice. A null is no value and so equals none: that a key has one is what `required` says."""
+def _repeated(key: tuple[str, ...], footers: Footers, *, personal: bool) -> list[Fault]:
+    """Keys that stand twice, the first three by name unless they are personal.
+
+    A null is no value and so equals none: that a key has one is what `required` says.
+    """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     batches = list(_batches(footers, list(key)))
     if not batches:
         return []
     table = pa.Table.from_batches(batches).drop_null()
-    distinct = table.group_by(list(key), use_threads=False).aggregate([]).num_rows
-    if distinct == table.num_rows:
+    counted = table.group_by(list(key), use_threads=False).aggregate([([], "count_all")])
+    if counted.num_rows == table.num_rows:
         return []
-    name = "+".join(key)
-    return [Fault(f"expected each {name} once, found {table.num_rows - distinct} rows that repeat one")]
+    name, more = "+".join(key), table.num_rows - counted.num_rows
+    twice = counted.filter(pc.greater(counted["count_all"], 1)).sort_by([(part, "ascending") for part in key]).slice(0, 3)
+    rows = [[repr(str(value)[:40]) for value in row] for row in zip(*(twice[part].to_pylist() for part in key), strict=True)]
+    first = "" if personal else f" such as {', '.join('+'.join(row) for row in rows)}"
+    return [Fault(f"expected each {name} once, found {more} rows that repeat one{first}")]

@@ -10,7 +10,7 @@ import dagster as dg
 from orchestrai.core.actor import acting
 from orchestrai.core.time.calendar import dimension_of, name_of, zone_of
 from orchestrai.defs.asset_commands import asset_commands
-from orchestrai.defs.asset_keys import asset_key
+from orchestrai.defs.asset_keys import asset_group, asset_key
 from orchestrai.defs.current import features_condition
 from orchestrai.defs.input_events import look_back, seen_inputs
 from orchestrai.defs.launch.named_coordinator import actor_of
@@ -100,19 +100,16 @@ def _common(node: AssetNode) -> dict[str, Any]:
             dg.LocalFileCodeReference(file_path=str(path), label=path.name) for path in node.source_files if path.is_file()
         ]
         metadata["dagster/code_references"] = dg.CodeReferencesMetadataValue(code_references=references)
-    commands = asset_commands(node)
-    if commands is not None:
-        metadata["orchestrai/commands"] = commands
     if isinstance(node.subject, DatasetNode) and node.stage.verbatim:
         metadata["dagster/column_schema"] = _column_schema(node.subject)
     if isinstance(node.subject, ViewNode) and node.stage is FEATURES:
         metadata |= _view_metadata(node.subject)
     return {
         "deps": _deps(node),
-        "group_name": node.pipeline,
+        "group_name": asset_group(node),
         "kinds": {*node.stage.kinds_of(node.subject)},
         "owners": [node.owner],
-        "description": node.description,
+        "description": f"{node.description}\n\n{asset_commands(node)}",
         "tags": {"orchestrai/stage": node.stage.name, **_present_name(node)},
         "metadata": metadata,
         # the UI says "code version changed" where what is published was made by other code

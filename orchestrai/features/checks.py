@@ -9,6 +9,7 @@ from orchestrai.core.sql.quoting import all_quoted, quoted
 from orchestrai.core.verdict import Verdict
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine, moment_sql, source_sql
 from orchestrai.features.engines.engine import Source
+from orchestrai.features.views.input_table import Table
 from orchestrai.features.views.view import FeatureView
 from orchestrai.features.views.view_inputs import time_bounds
 
@@ -22,22 +23,35 @@ def coverage(
     least: float,
 ) -> Verdict:
     """`coverage`: entities with features over entities in the input, those of the span to keep where there is one."""
+    if (known := known_entity(source.table, view.entity, keep)) is None:
+        return coverage_verdict(source.table.name, None, 0, least)
     names = all_quoted(view.entity)
-    there = [name for name in view.entity if name in source.table.schema.names]
-    if len(there) < len(view.entity):
-        return Verdict("coverage", True, f"{source.table.name} does not name the entity: not counted", "warn")
-    known = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in view.entity)
-    if keep is not None and source.table.event_time is not None:
-        low, high = (moment_sql(moment) for moment in keep)
-        time = quoted(source.table.event_time)
-        known += f" AND {time} >= {low} AND {time} < {high}"
     with engine.connect() as workspace:
         seen = f"SELECT count(*) FROM (SELECT DISTINCT {names} FROM ({source_sql(source, workspace.paths)}) WHERE {known})"
         have = f"SELECT count(*) FROM (SELECT DISTINCT {names} FROM read_parquet({workspace.paths(files)}))"
         wanted, with_features = (int(workspace.connection.execute(sql).fetchall()[0][0]) for sql in (seen, have))
+    return coverage_verdict(source.table.name, wanted, with_features, least)
+
+
+def known_entity(table: Table, entity: Sequence[str], keep: tuple[datetime, datetime] | None) -> str | None:
+    """The SQL test of the rows whose entities are to have features; None where the table does not name the entity."""
+    if not set(entity) <= set(table.schema.names):
+        return None
+    known = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in entity)
+    if keep is not None and table.event_time is not None:
+        low, high = (moment_sql(moment) for moment in keep)
+        time = quoted(table.event_time)
+        known += f" AND {time} >= {low} AND {time} < {high}"
+    return known
+
+
+def coverage_verdict(table: str, wanted: int | None, with_features: int, least: float) -> Verdict:
+    """`coverage` of so many entities of a table, of which so many have features; None where the table does not name them."""
+    if wanted is None:
+        return Verdict("coverage", True, f"{table} does not name the entity: not counted", "warn")
     share = with_features / wanted if wanted else 1.0
     message = (
-        f"expected features of at least {least:.0%} of {wanted} entities in {source.table.name}, found {with_features}: "
+        f"expected features of at least {least:.0%} of {wanted} entities in {table}, found {with_features}: "
         "look at what the view filters away"
     )
     details: dict[str, JsonValue] = {"entities": wanted, "with_features": with_features, "share": round(share, 6)}

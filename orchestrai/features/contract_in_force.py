@@ -76,9 +76,10 @@ def _judged_before(ledger: Ledger, model: Learner, digests: Mapping[str, str]) -
 
 def _audit(restored: Dataset, dataset: LabelledDataset, digest: str, judged: Mapping[str, str], findings: _Findings) -> None:
     for key, entry in sorted(restored.partitions.items()):
+        if judged.get(key) == entry.root:
+            continue
         receipt = restored.receipt(key)
-        known = receipt.parameters.get(CONTRACT_RULES) == digest or REPRODUCED in receipt.parameters
-        if known or judged.get(key) == entry.root:
+        if receipt.parameters.get(CONTRACT_RULES) == digest or REPRODUCED in receipt.parameters:
             continue
         findings.audited += 1
         with restored.fetched([key]) as files:

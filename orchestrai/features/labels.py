@@ -21,7 +21,7 @@ from orchestrai.features.ports import LabelledDataset, Learner
 from orchestrai.features.spec import LabelSpec, parse_moment
 from orchestrai.features.views.portable_types import UTC_MICROS, readable
 from orchestrai.features.views.view import AS_OF, FeatureView, load_label
-from orchestrai.features.views.view_inputs import Files, Inputs, time_bounds
+from orchestrai.features.views.view_inputs import Files, Inputs, Span, time_bounds
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.stage.outcomes import Partitioned
 
@@ -80,11 +80,22 @@ def data_end(view: FeatureView, opened: Inputs, files: Files, declared: Mapping[
         if like is not None and not like.positioned and spans and ALWAYS not in spans:
             ends.append(max(end for _, end in spans))
             continue
-        bounds = time_bounds([path for key in opened.spans[name] for path in files[name][key]], table.event_time)
-        if bounds is None:
+        last = _last_event(opened.spans[name], files[name], table.event_time)
+        if last is None:
             raise FeatureViewError(f"{view.name}: expected rows in {name}, found none: materialize {dataset.asset}")
-        ends.append(bounds[1])
+        ends.append(last)
     return min(ends, default=datetime.max.replace(tzinfo=UTC))
+
+
+def _last_event(spans: Mapping[str, Span], files: Mapping[str, Sequence[Path]], column: str) -> datetime | None:
+    """The newest moment in the files of a table: no partition that ended before it holds a later one; None without rows."""
+    last: datetime | None = None
+    for key in sorted((key for key in files if key in spans), key=lambda key: spans[key][1], reverse=True):
+        if last is not None and spans[key][1] <= last:
+            break
+        bounds = time_bounds(files[key], column)
+        last = max(filter(None, (last, bounds and bounds[1])), default=None)
+    return last
 
 
 @dataclass(frozen=True)
@@ -128,9 +139,10 @@ class LabelRun:
                 written += self._run(sources, Spine(files=features[key]), self.scratch / f"label-{len(written):05d}")
         return written
 
-    def rows(self, limit: datetime) -> list[Path]:
-        """Labels of a row-level view, all at once, for rows before `limit` whose horizon lacks nothing."""
-        return self._run(self._sources(None, None), None, self.scratch / "label", (datetime(1, 1, 1, tzinfo=UTC), limit))
+    def rows(self, limit: datetime, since: datetime | None = None) -> list[Path]:
+        """Labels of a row-level view, all at once, for rows from `since` on and before `limit` whose horizon lacks nothing."""
+        keep = (since or datetime(1, 1, 1, tzinfo=UTC), limit)
+        return self._run(self._sources(since, None), None, self.scratch / "label", keep)
 
     def _sources(self, since: datetime | None, until: datetime | None) -> dict[str, Source]:
         return {

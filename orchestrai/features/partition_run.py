@@ -12,6 +12,7 @@ from orchestrai.core.canonical import JsonValue
 from orchestrai.core.time.calendar import grain_stats
 from orchestrai.core.verdict import Verdict
 from orchestrai.features.checks import coverage, freshness
+from orchestrai.features.completeness.entity_coverage import GrownCoverage
 from orchestrai.features.completeness.incomplete_windows import (
     INCOMPLETE,
     IncompleteWindows,
@@ -27,7 +28,7 @@ from orchestrai.features.feature_table import KeyWatch, rule_verdicts, summarize
 from orchestrai.features.incremental.slices import Mend, digests, slices_of, write_slices
 from orchestrai.features.incremental.tail import Tail, find_tail
 from orchestrai.features.incremental.tail_run import Continuation, TailRuns
-from orchestrai.features.plan import Task, reached, union
+from orchestrai.features.plan import Task, reached, recorded, union
 from orchestrai.features.spec import FeatureChecks, FeatureViewSpec
 from orchestrai.features.views.known_time import known_files
 from orchestrai.features.views.view import FeatureView
@@ -106,12 +107,21 @@ class PartitionRuns:
             reach = self._reach(task, mended, tail)
             windows = incomplete_windows(view, task, self.opened, self.states, reach)
             self.session.add_stats(task.key, **self._stats(task, reach), **{INCOMPLETE: windows.as_stats()})
-            paths = [*self._kept(task.key, kept, windows, stack), *(part.path for part in written)]
+            grown = self._grown(task, spec) if mended is not None else None
+            stay = self._kept(task.key, kept, windows, grown, stack)
+            paths = [*stay.values(), *(part.path for part in written)]
             verdicts = [*watch.verdicts(view.name), *rule_verdicts(spec.checks, summarize(paths))]
             lacking = incomplete_rows(self.local, view, windows, paths)
             verdicts.append(windows_verdict(watch.rows, lacking, self.why(windows.lacks), spec.checks.incomplete))
-            checked = self if going_on is None or spec.checks.coverage is None else self._reading(task, stack)
-            verdicts += checked._warnings(task, spec, paths, spine, folder)
+            if grown is not None and spec.checks.coverage is not None:
+                named = {**stay, **{part.path.name: part.path for part in written}}
+                verdicts.append(grown.verdict(named, spec.checks.coverage))
+                self.session.add_stats(task.key, **grown.noted)
+            elif spec.checks.coverage is not None:
+                whole = self if going_on is None else self._reading(task, stack)
+                verdicts.append(whole._coverage(task, paths, spine, folder, spec.checks.coverage))
+            if spec.checks.freshness is not None and task.key == self.newest:
+                verdicts.append(freshness(view, paths, self.session.ledger.clock(), spec.checks.freshness))
             shutil.rmtree(folder)
         return verdicts
 
@@ -129,28 +139,38 @@ class PartitionRuns:
         """The same, with all files that a task reads at hand."""
         return replace(self, files=stack.enter_context(self.opened.fetched(union(self.view, [task]))))
 
-    def _warnings(
-        self, task: Task, spec: FeatureViewSpec, paths: Sequence[Path], spine: Spine | None, folder: Path
-    ) -> list[Verdict]:
-        """`coverage` and `freshness`, where the view declares them."""
-        verdicts = []
-        if spec.checks.coverage is not None:
-            name = spec.spine_table if spine is not None else next(iter(self.view.tables))
-            source = self._source(name, task, Tail(), folder)
-            verdicts.append(coverage(self.local, self.view, source, paths, task.keep, spec.checks.coverage))
-        if spec.checks.freshness is not None and task.key == self.newest:
-            verdicts.append(freshness(self.view, paths, self.session.ledger.clock(), spec.checks.freshness))
-        return verdicts
+    def _coverage(self, task: Task, paths: Sequence[Path], spine: Spine | None, folder: Path, least: float) -> Verdict:
+        """`coverage` over all that a task reads and all that it gave."""
+        spec = self.view.spec
+        spined = spec.spine_table if isinstance(spec, FeatureViewSpec) and spine is not None else None
+        name = spined or next(iter(self.view.tables))
+        return coverage(self.local, self.view, self._source(name, task, Tail(), folder), paths, task.keep, least)
 
-    def _kept(self, key: str, entries: Sequence[FileEntry], windows: IncompleteWindows, stack: ExitStack) -> list[Path]:
-        """Verified files that stay, for the checks to see; none where no check looks into them."""
+    def _grown(self, task: Task, spec: FeatureViewSpec) -> GrownCoverage | None:
+        """Who counts the entities of a partition that grew, where the view declares `coverage`."""
+        if spec.checks.coverage is None:
+            return None
+        return GrownCoverage(self.local, self.view, self.opened, task, recorded(self.current, task.key))
+
+    def _kept(
+        self,
+        key: str,
+        entries: Sequence[FileEntry],
+        windows: IncompleteWindows,
+        grown: GrownCoverage | None,
+        stack: ExitStack,
+    ) -> dict[str, Path]:
+        """Verified files that stay, for the checks to see, by name; those alone that a check looks into."""
         checks = self.view.spec.checks if isinstance(self.view.spec, FeatureViewSpec) else None
         if self.current is None or not entries or checks is None:
-            return []
-        if not windows.lacks and checks == FeatureChecks(drift=checks.drift, incomplete=checks.incomplete):
-            return []
-        files = stack.enter_context(self.current.fetched([key]))[key]
-        return [file.path for file in files if file.entry in entries]
+            return {}
+        asked = FeatureChecks(drift=checks.drift, incomplete=checks.incomplete, coverage=checks.coverage)
+        whole = bool(windows.lacks) or checks != asked
+        wanted = {entry.path: entry for entry in entries if whole or (grown is not None and grown.stays(entry.path))}
+        if not wanted:
+            return {}
+        files = stack.enter_context(self.current.fetched([key], only={entry.sha256 for entry in wanted.values()}))[key]
+        return {file.entry.path: file.path for file in files if file.entry == wanted.get(file.entry.path)}
 
     def _tail(self, task: Task, folder: Path, stack: ExitStack) -> Tail:
         """The rows before the look-back that a task needs."""

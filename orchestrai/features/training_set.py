@@ -1,11 +1,9 @@
 """Training sets: labels joined to the features that were known, never to the future."""
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,17 +11,16 @@ import pyarrow as pa
 from orchestrai.core.canonical import JsonValue, canonical_json, sha256_hex
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.verdict import CheckInfo, Verdict
-from orchestrai.errors import FeatureViewError
-from orchestrai.features.completeness.horizons import HORIZONS_COMPLETE, Horizons, horizons_verdict
-from orchestrai.features.completeness.incomplete_windows import WINDOWS_COMPLETE, windows_verdict
-from orchestrai.features.completeness.lacking import Lacks, Reason, merged, reasons
+from orchestrai.errors import FeatureViewError, IntegrityError
+from orchestrai.features.completeness.horizons import HORIZONS_COMPLETE
+from orchestrai.features.completeness.incomplete_windows import WINDOWS_COMPLETE
 from orchestrai.features.contract_in_force import INFO as IN_FORCE
 from orchestrai.features.contract_in_force import contract_in_force
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Engine
-from orchestrai.features.feature_table import KeyWatch, write_files
-from orchestrai.features.labelling.labelled_rows import Learning
-from orchestrai.features.labels import FeatureFiles, LabelRun, bind_label, inputs_current
+from orchestrai.features.labelling.standing_rows import Sources, standing_rows
+from orchestrai.features.labelling.training_rows import RowsTask, TrainingRows
+from orchestrai.features.labels import bind_label, inputs_current
 from orchestrai.features.point_in_time_join import EVENT_TIME, LABEL, require_joinable
 from orchestrai.features.ports import Engines, Learner
 from orchestrai.features.spec import IncompleteRows, LabelSpec
@@ -74,6 +71,7 @@ def training_set(
     declared: Mapping[str, Partitioned] | None = None,
     incomplete: IncompleteRows | None = None,
     noted: Mapping[str, JsonValue] | None = None,
+    way: str | None = None,
 ) -> StageReport:
     """Join labels to feature tables on entity and time, and publish one Parquet partition `all`.
 
@@ -81,91 +79,60 @@ def training_set(
     (and by `as_of_limit`) and lacks no partition in which data was due, as the datasets `declared` by asset say; `incomplete` says what
     becomes of rows whose windows lack one. Of a dimension the rows of each value are made of its own partitions. Columns: the entity's,
     `event_time`, `label`, then the features. The receipt carries `verdicts`, given on the inputs beforehand, with its own, and
-    what is `noted`. Raises FeatureViewError.
+    what is `noted`. Rows of the published set that nothing new can reach are taken over where it was made in the same `way`; without one
+    all are made. Raises FeatureViewError.
     """
-    declared, incomplete = declared or {}, incomplete or IncompleteRows()
     engine = engine or DuckDbEngine()
-    primary = features[0][0]
     require_joinable([view for view, _ in features])
-    with Meter() as meter, ExitStack() as stack:
-        session = ledger.session(asset, PRODUCER)
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrai-training-")))
+    with Meter() as meter, tempfile.TemporaryDirectory(prefix="orchestrai-training-") as folder:
+        session, scratch = ledger.session(asset, PRODUCER), Path(folder)
         datasets = [_open_features(ledger, view, name) for view, name in features]
-        tables = [
-            (view, stack.enter_context(_files(dataset))) for (view, _), dataset in zip(features, datasets, strict=True)
-        ]
-        view = bind_label(ledger, label, inputs.assets, inputs.folder, primary, inputs.schemas)
-        opened = open_inputs(ledger, view, inputs.assets)
-        files = stack.enter_context(opened.fetched({name: list(spans) for name, spans in opened.spans.items()}))
-        run = LabelRun(view, label, opened, files, engine, scratch, Horizons(label.horizon, ()))
-        learning = Learning(features, datasets, tables, run, declared, incomplete, as_of_limit)
-        parts = [learning.of(value) for value in learning.values()]
-        schema = _schema(features, view)
-        watch = KeyWatch((*primary.entity, EVENT_TIME), primary.entity)
-        rows = chain.from_iterable(part.batches(schema) for part in parts)
-        written = write_files(watch.watch(rows), schema, scratch / "out")
-        for part in written:
+        bound = bind_label(ledger, label, inputs.assets, inputs.folder, features[0][0], inputs.schemas)
+        opened, schema = open_inputs(ledger, bound, inputs.assets), _schema(features, bound)
+        sources = Sources(
+            [(view, dataset) for (view, _), dataset in zip(features, datasets, strict=True)], bound, label, opened
+        )
+        task = RowsTask(ledger, sources, schema, engine, declared or {}, incomplete or IncompleteRows(), as_of_limit)
+        by_parts = way is not None and as_of_limit is None and isinstance(engine, DuckDbEngine)
+        made = _behind_what_stands(task, ledger.find(asset), way, scratch) if by_parts else None
+        made = made or task.made(None, scratch)
+        for part in made.written:
             session.add_file(UNPARTITIONED, part.path.name, part.path, rows=part.rows)
-        end, windows = max(part.end for part in parts), [part.windows for part in parts]
-        facts: dict[str, JsonValue] = {
-            "rows": watch.rows,
-            "data_end": end.isoformat(),
-            "last_moment": max(part.limit for part in parts).isoformat(),
-            "features": len(schema) - len(primary.entity) - 2,
-            "engine": engine.name,
-        }
-        seen, marked = sum(part.rows for part in windows), sum(part.marked for part in windows)
-        left_out = sum(part.horizons.left_out for part in parts)
-        lacked = [merged(part.horizons.lacks for part in parts), merged(part.lacks for part in windows)]
-        told = reasons(ledger, declared, merged(lacked))
-        judged = [
-            _not_empty(watch.rows, label, end),
-            horizons_verdict(seen, left_out, _only(told, lacked[0]), incomplete.at_most),
-            windows_verdict(seen, marked, _only(told, lacked[1]), incomplete.at_most),
-        ]
-        if told:
-            facts["incomplete"] = {
-                "horizons_left_out": left_out,
-                "windows": marked,
-                "windows_were": "left out" if incomplete.windows == "drop" else "kept",
-                "of_rows": seen + left_out,
-                "lacking": {place: str(reason) for place, reason in told.items()},
-            }
-        if unknown := sum(part.unknown for part in windows):
-            facts["windows_not_noted"] = unknown
-        facts[COLUMNS] = _columns(features, view, inputs, schema)
-        if any(part.value for part in parts):
-            facts["values"] = {part.value: part.windows.rows for part in parts}
         return session.commit(
-            {UNPARTITIONED: [*verdicts, *watch.verdicts(view.name), *judged]},
+            {UNPARTITIONED: [*verdicts, *made.verdicts()]},
             inputs=[
                 *(InputRef(dataset.asset, dataset.version, dataset.roots()) for dataset in datasets),
                 *opened.refs(opened.spans),
             ],
             parameters={
                 "label": label.as_recorded(),
-                "label_sql": view.stored_sql,
-                "label_hash": view.hash,
+                "label_sql": bound.stored_sql,
+                "label_hash": bound.hash,
                 "views": [recorded(view, name) for view, name in features],
                 "columns": list(schema.names),
                 "as_of_limit": as_of_limit.isoformat() if as_of_limit else None,
-                "incomplete": incomplete.model_dump(mode="json"),
+                "incomplete": task.incomplete.model_dump(mode="json"),
             },
             cost=meter.cost(),
-            facts={**facts, **(noted or {})},
+            facts={**made.facts(), COLUMNS: _columns(features, bound, inputs, schema), **sources.read_at, **(noted or {})},
         )
+
+
+def _behind_what_stands(task: RowsTask, current: Dataset | None, way: str | None, scratch: Path) -> TrainingRows | None:
+    """The rows with those taken over that stand; None where all have to be made, or in doubt: that says itself what is wrong."""
+    try:
+        standing = standing_rows(current, way, task.sources)
+        made = task.made(standing, scratch) if standing is not None else None
+    except IntegrityError:
+        return None
+    # what lacks may be told of rows that stand, too
+    return made if made is not None and not made.lacking else None
 
 
 def _open_features(ledger: Ledger, view: FeatureView, asset: str) -> Dataset:
     dataset = ledger.open(asset)
     require_definition(dataset, sorted(dataset.partitions), view.name, view.hash, "compute it again")
     return dataset
-
-
-@contextmanager
-def _files(dataset: Dataset) -> Iterator[FeatureFiles]:
-    with dataset.fetched(sorted(dataset.partitions)) as partitions:
-        yield {key: [file.path for file in files] for key, files in partitions.items()}
 
 
 def _schema(features: Sequence[tuple[FeatureView, str]], label: FeatureView) -> pa.Schema:
@@ -190,18 +157,6 @@ def _columns(
     labelled = recorded_columns(label, inputs.assets)[LABEL]
     rows[LABEL] = labelled.get("from", []) if isinstance(labelled, dict) else []
     return joined_columns(features, rows, {field.name: str(field.type) for field in schema})
-
-
-def _only(told: Mapping[str, Reason], lacks: Lacks) -> dict[str, Reason]:
-    places = {f"{asset}@{key}" for asset, keys in lacks.items() for key in keys}
-    return {place: reason for place, reason in told.items() if place in places}
-
-
-def _not_empty(rows: int, label: LabelSpec, end: datetime) -> Verdict:
-    message = (
-        f"expected labelled rows, found none: no moment has its horizon of {label.horizon} complete by {end.isoformat()}"
-    )
-    return Verdict("not_empty", rows > 0, "" if rows else message)
 
 
 # -- the stage ---------------------------------------------------------------------------------------------------
@@ -251,7 +206,8 @@ def _run(context: RunContext, node: AssetNode[Learner], partitions: Sequence[str
     # the rows of a spine are joined on this machine
     engine = context.port(Engines).choose("auto", 0) if model.spine is None else None
     making = _making(context, node, given, engine)
-    return unless_it_stands(context, making, lambda noted: _made(context, node, given, engine, noted))
+    way = making.way if making is not None and not context.again else None
+    return unless_it_stands(context, making, lambda noted: _made(context, node, given, engine, noted, way))
 
 
 def _made(
@@ -260,6 +216,7 @@ def _made(
     given: Sequence[Verdict],
     engine: Engine | None,
     noted: Mapping[str, JsonValue],
+    way: str | None,
 ) -> StageReport:
     model = node.subject
     if model.spine is not None:
@@ -281,6 +238,7 @@ def _made(
         declared=_declared(model),
         incomplete=model.incomplete,
         noted=noted,
+        way=way,
     )
 
 
@@ -299,11 +257,10 @@ def _making(context: RunContext, node: AssetNode[Learner], given: Sequence[Verdi
         "contracts": {asset: dataset.contract for asset, dataset in datasets.items()},
         "cut": {asset: f"{dataset.grain} {dataset.positioned}" for asset, dataset in datasets.items()},
         "label": model.label,
-        "given": given,
         # one that is chosen elsewhere is not covered by the code of the stage
         "engine": engine and [engine.name, Producer("engine", type(engine).__module__).code],
     }
-    return Making(node.asset, PRODUCER, there, declared, UNPARTITIONED, steady=_lacks_nothing)
+    return Making(node.asset, PRODUCER, there, declared, UNPARTITIONED, steady=_lacks_nothing, judged=given)
 
 
 def _lacks_nothing(receipt: Receipt) -> bool:

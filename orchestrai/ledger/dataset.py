@@ -1,6 +1,6 @@
 """One version of an asset, which hands out bytes only after signature, receipt and root were checked, and those very bytes hashed."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -21,6 +21,9 @@ from orchestrai.ledger.manifest import (
     PartitionManifest,
 )
 from orchestrai.ledger.receipt import Receipt
+
+# so many partitions are looked up one by one; of more the whole list is read
+_FEW = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +82,10 @@ class Dataset:
 
     def roots(self, partitions: Sequence[str] | None = None) -> dict[str, str]:
         """Partition roots, for an InputRef."""
-        keys = sorted(self.partitions) if partitions is None else partitions
-        return {key: self.partitions[key].root for key in keys}
+        if partitions is not None and len(partitions) <= _FEW:
+            return {key: self.partitions[key].root for key in partitions}
+        roots = {key: entry.root for key, entry in self.partitions.items()}
+        return {key: roots[key] for key in (sorted(roots) if partitions is None else partitions)}
 
     def receipt(self, partition: str) -> Receipt:
         """The receipt that admits a partition; raises NotReceipted unless it covers the root with an open gate, unrecalled.
@@ -133,7 +138,7 @@ class Dataset:
     def of_value(self, value: str) -> "Dataset":
         """The version as partitions of a value see it: those of the value, and all where it has no dimension; itself for no value."""
         entries = {key: self.partitions[key] for key in of_value(value, self.partitions)} if value else self.partitions
-        return self if entries is self.partitions else replace(self, manifest=replace(self.manifest, partitions=entries))
+        return self if entries is self.partitions else self._with(entries)
 
     def cut(self) -> Grain | None:
         """How it is cut by time, as its newest partition that can be read notes it; None where the keys tell, or there is none."""
@@ -172,6 +177,22 @@ class Dataset:
                 wanted = [entry for entry in self._files(key, admission).files if role is None or entry.role == role]
                 files[key] = [stack.enter_context(self._verified(e)) for e in wanted if only is None or e.sha256 in only]
             yield files
+
+    def admitted(self) -> Iterator[tuple[str, Receipt]]:
+        """Each partition's receipt, of which is asked what `fetched` asks, and no file is looked at; raises NotReceipted."""
+        admission = self.ledger.admission(of_bytes=True)
+        return ((key, self._receipt(key, admission)) for key in self.partitions)
+
+    def of_keys(self, keys: Iterable[str]) -> "Dataset":
+        """The version as who is given some of its partitions sees it."""
+        return self._with({key: self.partitions[key] for key in keys})
+
+    def without(self, keys: Collection[str]) -> "Dataset":
+        """The version as who is given all but some of its partitions sees it."""
+        return self._with({key: entry for key, entry in self.partitions.items() if key not in keys})
+
+    def _with(self, entries: Mapping[str, PartitionEntry]) -> "Dataset":
+        return replace(self, manifest=replace(self.manifest, partitions=entries))
 
     def require_whole(self, partition: str) -> None:
         """Hash every byte of a partition, landed originals too; raises MissingObject, DigestMismatch."""

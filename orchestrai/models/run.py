@@ -217,7 +217,7 @@ EVALUATION = Stage(
 CHAMPION = Stage(
     "champion",
     ("model",),
-    "The model that serves. It moves only when the evaluation earns it.",
+    "The model that serves. A candidate takes its place only when its evaluation meets the declared rule.",
     frozenset({"xgboost"}),
     Producer("champion", "orchestrai.models.promotion"),
     _champion,

@@ -11,7 +11,7 @@ from orchestrai.core.canonical import JsonValue
 from orchestrai.core.former_names import first_name
 from orchestrai.core.time.duration_cron import Cron, Duration, DurationOrZero
 from orchestrai.core.yaml.declaration import Declaration, FormerNames, field_reader
-from orchestrai.models.estimators.space import Range, Search
+from orchestrai.models.estimators.space import SEARCHED, Range, Search
 from orchestrai.models.estimators.spec import (
     SKLEARN_CLASSES,
     CooccurrenceParams,
@@ -23,7 +23,14 @@ from orchestrai.models.estimators.spec import (
 from orchestrai.models.metrics.metric import DEFAULT, METRICS, metric_rule, place_of
 from orchestrai.models.metrics.metric_set import MetricSet
 from orchestrai.models.registry.registry_urls import parse_address
-from orchestrai.models.remote.spec import SageMakerServing, SageMakerTraining, ServeOn, SparkTraining, TrainOn
+from orchestrai.models.remote.spec import (
+    SageMakerServing,
+    SageMakerTraining,
+    ServeOn,
+    SparkTraining,
+    TrainOn,
+    image_problem,
+)
 from orchestrai.models.task import READ, VALUES, Task, spelled
 
 __all__ = [
@@ -266,12 +273,28 @@ class ModelSpec(Declaration):
         chosen = self.estimator.sklearn
         if chosen is not None and (SKLEARN_CLASSES[chosen.class_name] == "regressor") != (self.task in VALUES):
             raise ValueError(f"estimator: expected a class for {self.task}, found {chosen.class_name}")
-        if self.search is not None and (self.estimator.kind != "xgboost" or self.train_on is not None):
-            raise ValueError(
-                "search: expected the estimator xgboost, trained in the step itself, found another: remove search or train_on"
-            )
+        if self.search is not None:
+            if self.estimator.kind not in SEARCHED or self.train_on is not None:
+                raise ValueError(
+                    f"search: expected the estimator {' or '.join(SEARCHED)}, trained in the step itself, found another: remove search "
+                    "or train_on"
+                )
+            self.search.check(self.estimator.kind)
         if self.task == "ranking" and len(self.entity) < 2:
             raise ValueError(f"entity: expected two columns (who, what) for a ranking, found {', '.join(self.entity)}")
+        return self
+
+    @model_validator(mode="after")
+    def _served_by(self) -> Self:
+        images = [
+            ("registry", one.options["image"]) for one in map(parse_address, self.registry) if one.scheme == "sagemaker"
+        ]
+        if self.serve_on is not None and self.serve_on.sagemaker is not None:
+            images.append(("serve_on.sagemaker.image", self.serve_on.sagemaker.image))
+        for place, image in images:
+            wrong = image_problem(self.estimator.kind, image)
+            if wrong:
+                raise ValueError(f"{place}: {wrong}")
         return self
 
     @property

@@ -27,7 +27,7 @@ from orchestrai.models.estimators.artifact import (
     golden_rows,
     library_versions,
 )
-from orchestrai.models.estimators.search import best_parameters
+from orchestrai.models.estimators.search import Params, best_parameters
 from orchestrai.models.remote.training_job import Trainer
 from orchestrai.models.rows import Rows, encode, infer_classes, infer_columns, read_training_set
 from orchestrai.models.spec import ModelSpec, TrainOn
@@ -118,18 +118,24 @@ def fit(spec: ModelSpec, rows: Rows, train_places: Any, train_rows: Rows | None 
     if chosen.plugin is not None:
         return added_estimator.fit(chosen.plugin, spec.task, taken), {}
     if chosen.lightgbm is not None:
-        light = partial(lightgbm_trees.fit, chosen.lightgbm, spec.task)
-        grown, stopped = _boosted(light, chosen.lightgbm.early_stopping_rounds, spec, rows, train_places, taken)
-        return grown, {**stopped, "rounds": grown.rounds}
-    params = chosen.xgboost
-    if params is None:
+        light, facts = _searched_for(chosen.lightgbm, spec, rows, train_places)
+        grow = partial(lightgbm_trees.fit, light, spec.task)
+        grown, stopped = _boosted(grow, light.early_stopping_rounds, spec, rows, train_places, taken)
+        return grown, {**facts, **stopped, "rounds": grown.rounds}
+    if chosen.xgboost is None:
         raise ModelError(f"{spec.name}: expected an estimator, found none")
-    facts: dict[str, Any] = {}
-    if spec.search is not None:
-        params, facts["search"] = best_parameters(spec, spec.search, params, rows, train_places)
+    params, facts = _searched_for(chosen.xgboost, spec, rows, train_places)
     boost = partial(boosting.fit, params, spec.task)
     trees, stopped = _boosted(boost, params.early_stopping_rounds, spec, rows, train_places, taken)
     return trees, {**facts, **stopped, "rounds": trees.booster.num_boosted_rounds()}
+
+
+def _searched_for(params: Params, spec: ModelSpec, rows: Rows, places: Any) -> tuple[Params, dict[str, Any]]:
+    """The parameters to train with, and what was tried to find them; the declared ones where no search is."""
+    if spec.search is None:
+        return params, {}
+    best, tried = best_parameters(spec, spec.search, params, rows, places)
+    return best, {"search": tried}
 
 
 def _boosted(

@@ -27,6 +27,8 @@ from orchestrai.stage.recorded_bytes import as_published, intact
 
 # the fact of a receipt that holds the digest
 FACT = "made_of"
+# and the one that holds what is the same while data alone changes
+WAY = "made_by"
 # packages whose versions may decide bytes; of those with two names one is there
 PACKAGES = (
     "duckdb",
@@ -55,7 +57,8 @@ class Making:
     """What a step would make `partition` of `asset` of: who makes it, the versions that it reads, and whatever is declared that may
     show in bytes, verdicts or facts.
 
-    Of `contents` the bytes alone count: not who published them again, from what.
+    Of `contents` the bytes alone count: not who published them again, from what. What was `judged` of the inputs beforehand shows in
+    verdicts alone.
     `steady` tells of a receipt whether the same making has to come to the same: not where a clock or another record had a say.
     """
 
@@ -66,6 +69,7 @@ class Making:
     partition: str = "all"
     contents: Sequence[Dataset] = ()
     steady: Callable[[Receipt], bool] = _always
+    judged: object = None
 
     @cached_property
     def digest(self) -> str:
@@ -77,11 +81,20 @@ class Making:
                     "code": self.producer.code,
                     "inputs": [[one.asset, one.version, one.head.manifest] for one in self.inputs],
                     "contents": [[one.asset, one.version] for one in self.contents],
-                    "declared": plain(self.declared),
-                    "machine": [machine(), python_version(), *_versions()],
+                    "judged": plain(self.judged),
+                    **self._how,
                 }
             )
         )
+
+    @cached_property
+    def way(self) -> str:
+        """A digest of how it is made, whatever the inputs hold: the same bytes come of the same inputs."""
+        return sha256_hex(canonical_json({"code": self.producer.code, **self._how}))
+
+    @cached_property
+    def _how(self) -> dict[str, JsonValue]:
+        return {"declared": plain(self.declared), "machine": [machine(), python_version(), *_versions()]}
 
     @property
     def read(self) -> tuple[Dataset, ...]:
@@ -91,7 +104,7 @@ class Making:
     @property
     def fact(self) -> dict[str, JsonValue]:
         """What a receipt is to carry."""
-        return {FACT: self.digest}
+        return {FACT: self.digest, WAY: self.way}
 
 
 def unless_it_stands(

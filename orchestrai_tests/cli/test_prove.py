@@ -15,9 +15,12 @@ from orchestrai.pipeline.accounts.account_proof import account_plan
 from orchestrai_tests.clouds import loopback
 from orchestrai_tests.clouds.aws_server import AwsServer, aws_server
 from orchestrai_tests.clouds.azure_model import azure_machine_learning
+from orchestrai_tests.clouds.azure_registry import ModelVersions
 from orchestrai_tests.clouds.emr_serverless import APPLICATION, play
 from orchestrai_tests.clouds.google_service import GoogleService
+from orchestrai_tests.clouds.lambda_functions import LambdaFunctions
 from orchestrai_tests.clouds.played_clouds import played_cloud
+from orchestrai_tests.clouds.vertex_models import VertexModels
 from orchestrai_tests.servers.aws_backup import Service
 from orchestrai_tests.servers.s3 import S3Server
 
@@ -48,12 +51,13 @@ def aws(moto: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     service = Service()
     service.vaults[VAULT] = {"VaultType": "BACKUP_VAULT"}
     with (
-        aws_server("sagemaker", "backup", "emr-serverless") as server,
+        aws_server("sagemaker", "backup", "emr-serverless", "lambda") as server,
         played_cloud("redshift", tmp_path, monkeypatch) as redshift,
     ):
         play(server, lambda asked: [])
         server.answers["backup"] = service.answer
-        for name in ("SAGEMAKER", "BACKUP", "EMR_SERVERLESS"):
+        server.answers["lambda"] = LambdaFunctions(tmp_path).answer
+        for name in ("SAGEMAKER", "BACKUP", "EMR_SERVERLESS", "LAMBDA"):
             monkeypatch.setenv(f"AWS_ENDPOINT_URL_{name}", server.url)
         given = {
             "store": "s3://proving/here", "key": f"awskms://{key}", "queue": queue.replace("http://", "sqs://"),
@@ -61,6 +65,7 @@ def aws(moto: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
             "role": "arn:aws:iam::123456789012:role/trainer", "output": "s3://proving/jobs", "group": "churn-models",
             "backup_vault": "main", "resource": "arn:aws:dynamodb:us-east-1:123456789012:table/shop", "application": APPLICATION,
             "warehouse": redshift.url,
+            "function": "churn-batch",
         }  # fmt: skip
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", moto.access_key)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", moto.secret_key)
@@ -124,40 +129,55 @@ def test_what_cannot_be_meant_is_refused(cloud: str, given: list[str], told: str
 
 
 def test_google_is_asked_by_its_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = VertexModels(place="projects/my-project/locations/europe-west4")
     vertex, dataproc = (GoogleService(name, ("europe-west4",)) for name in ("aiplatform.v1", "dataproc.v1"))
 
     def ask(method: str, url: str, headers: Any, body: bytes) -> loopback.Reply:
-        service = vertex if "customJobs" in url else dataproc
+        service = vertex if "customJobs" in url else models if "/models/" in url else dataproc
         status, told = service.answer(method, url, json.loads(body) if body else None)
         return status, {}, told
 
     monkeypatch.setattr("orchestrai.models.remote.vertex._token", lambda: "t")
+    monkeypatch.setattr("orchestrai.models.registry.clouds.vertex_registry._token", lambda: "t")
     from orchestrai.features.jobs.dataproc import DataprocBatches
 
     monkeypatch.setattr(DataprocBatches.__init__, "__defaults__", (lambda: "t",))
     with loopback.serving(ask) as url:
-        given = [f"store={tmp_path}", "project=my-project", "location=europe-west4", f"endpoint={url}"]
+        given = [f"store={tmp_path}", "project=my-project", "location=europe-west4", "model=churn", f"endpoint={url}"]
         states = {one.name: (one.state, one.detail) for one in account_plan("gcp", given).run()}
-    assert [name for name, (state, _) in states.items() if state == "proven"] == ["store", "vertex", "dataproc"], states
-    assert vertex.faults == dataproc.faults == [] and not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [name for name, (state, _) in states.items() if state == "proven"] == [
+        "store", "vertex", "vertex models", "dataproc",
+    ], states  # fmt: skip
+    assert vertex.faults == dataproc.faults == models.faults == [] and not [
+        path for path in tmp_path.rglob("*") if path.is_file()
+    ]
 
 
 def test_azure_is_asked_by_its_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = ModelVersions()
+
     def ask(method: str, url: str, headers: Any, body: bytes) -> loopback.Reply:
+        if "/models/" in url:
+            status, told = versions.answer(method, url, None)
+            return status, {}, told
         if "Microsoft" in url:
             assert azure_machine_learning().request(method, url, None)[0] == "jobs_get"
             return 404, {}, {"error": {"code": "UserError", "message": "not found"}}
         return 200, {}, {"from": 0, "total": 0, "sessions": []}
 
     monkeypatch.setattr("orchestrai.models.remote.azureml._token", lambda: "t")
+    monkeypatch.setattr("orchestrai.models.registry.clouds.azureml_registry._token", lambda: "t")
     monkeypatch.setattr("orchestrai.features.jobs.synapse._token", lambda: "t")
     with loopback.serving(ask) as url:
         given = [
             f"store={tmp_path}", "subscription=00000000-1111-2222-3333-444444444444", "resource_group=rg", "workspace=wks",
-            "synapse_workspace=wks", "pool=features", f"endpoint={url}",
+            "model=churn", "synapse_workspace=wks", "pool=features", f"endpoint={url}",
         ]  # fmt: skip
         states = {one.name: one.state for one in account_plan("azure", given).run()}
-    assert [name for name, state in states.items() if state == "proven"] == ["store", "azure ml", "synapse"]
+    assert [name for name, state in states.items() if state == "proven"] == [
+        "store", "azure ml", "azure ml models", "synapse",
+    ]  # fmt: skip
+    assert versions.faults == []
 
 
 @pytest.mark.parametrize("cloud", ["bigquery", "redshift", "snowflake"])

@@ -131,5 +131,18 @@ def test_a_rule_that_no_value_could_be_held_against_is_a_mistake(made: Column) -
 def test_nulls_repeat_nothing(tmp_path: Path) -> None:
     assert faults(Column("v", "BIGINT", "v", unique=True), [1, None, None, 2], tmp_path) == []
     assert faults(Column("v", "BIGINT", "v", unique=True), [1, None, 1], tmp_path) == [
+        "expected each v once, found 1 rows that repeat one such as '1'"
+    ]
+
+
+def test_a_key_that_stands_twice_is_named_in_the_order_of_the_keys(tmp_path: Path) -> None:
+    values = ["d", "b", "a", "b", "e", "d", "c", "c", "e", "e"]
+    assert faults(Column("v", "STRING", "v", key=1), values, tmp_path) == [
+        "expected each v once, found 5 rows that repeat one such as 'b', 'c', 'd'"
+    ]
+
+
+def test_a_personal_key_that_stands_twice_is_not_named(tmp_path: Path) -> None:
+    assert faults(Column("v", "STRING", "v", key=1, classification="pii"), ["ann", "ann"], tmp_path) == [
         "expected each v once, found 1 rows that repeat one"
     ]

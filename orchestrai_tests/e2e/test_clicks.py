@@ -1,9 +1,10 @@
-"""A person at the UI, in a real browser: materialize, watch the gate hold a day, release it, follow a model to its objects.
+"""A person at the UI, in a real browser: materialize, backfill, watch the gate hold a day, release it, follow a model to its objects.
 
 One tiny pipeline. The web server, the code location and the runs are in this process: what is tried are the pages and the buttons, and
 what stands behind them is the same code that the daemon and the launcher start elsewhere.
 """
 
+import logging
 import random
 import re
 import shutil
@@ -18,11 +19,14 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from dagster._daemon.backfill import execute_backfill_iteration
 
 from orchestrai.core.time.calendar import keys_between
 from orchestrai.defs.asset_keys import asset_key
@@ -69,7 +73,7 @@ def csv_of(day: str, part: float = 1.0) -> str:
 
 @pytest.fixture
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
-    """Eight ordinary weeks, a champion of the first days, and one more day that landed with a third of its rows."""
+    """Eight ordinary weeks, and one more day that landed with a third of its rows."""
     folder, landing = tmp_path / "declared" / "small", tmp_path / "home" / "landing" / "readings"
     for place in (folder, landing):
         place.mkdir(parents=True)
@@ -84,10 +88,15 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
     monkeypatch.setenv("ORCHESTRAI_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ORCHESTRAI_PIPELINES", str(tmp_path / "declared"))
     made = Runtime(load_settings())
-    for asset in (*DATA, *MODEL):
-        days = DAYS if asset == RAW else LEARNED if asset in DATA else ["all"]
-        assert not made.run(made.project.nodes[asset], days).refused, asset
+    assert not made.run(made.project.nodes[RAW], DAYS).refused
     return made
+
+
+@pytest.fixture
+def champion(runtime: Runtime) -> None:
+    """A model of the first days."""
+    for asset in (*DATA[1:], *MODEL):
+        assert not runtime.run(runtime.project.nodes[asset], LEARNED if asset in DATA else ["all"]).refused, asset
 
 
 @dataclass
@@ -96,6 +105,18 @@ class Ui:
 
     url: str
     instance: dg.DagsterInstance
+    workspace: WorkspaceProcessContext
+
+    def carry_on(self) -> PartitionBackfill:
+        """What the daemon does of a backfill, until it is over: its runs are made here, one after another."""
+        (asked,) = self.instance.get_backfills()
+        for _ in range(20):
+            list(execute_backfill_iteration(self.workspace, logging.getLogger("backfill")))
+            now = self.instance.get_backfill(asked.backfill_id)
+            assert now is not None
+            if now.status not in (BulkActionStatus.REQUESTED, BulkActionStatus.FAILING):
+                return now
+        pytest.fail(f"expected the backfill to end within 20 iterations, found {now.status}: {now.error}")
 
 
 @pytest.fixture
@@ -120,7 +141,7 @@ def ui(runtime: Runtime, tmp_path: Path) -> Iterator[Ui]:
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5))
         thread = threading.Thread(target=lambda: server.run(sockets=[listener]), daemon=True)
         thread.start()
-        yield Ui(f"http://127.0.0.1:{listener.getsockname()[1]}", instance)
+        yield Ui(f"http://127.0.0.1:{listener.getsockname()[1]}", instance, workspace)
         server.should_exit = True
         thread.join(60)
 
@@ -160,6 +181,15 @@ class Page:
         """Wait until the list of checks says an outcome of one; the page may show the name twice."""
         self.until(f"{check} {outcome}", lambda: re.search(rf"(?:{check}\s+)+{outcome}", self.text))
 
+    def types(self, into: str, text: str) -> None:
+        """Put a text in place of what stands in the field that a selector names, key by key, as a keyboard does."""
+        from selenium.webdriver.common.by import By
+        from selenium.webdriver.common.keys import Keys
+
+        field = self.until(f"a field {into}", lambda: self.driver.find_elements(By.CSS_SELECTOR, into))[0]
+        field.send_keys(Keys.CONTROL, "a")
+        field.send_keys(text, Keys.TAB)
+
     def materialize_the_latest(self) -> None:
         """The button, its dialog, the newest partition."""
         self.press("Materialize")
@@ -190,7 +220,7 @@ def page(tmp_path: Path) -> Iterator[Page]:
 
 
 def test_a_person_sees_a_day_held_releases_it_and_follows_a_model_to_its_objects(
-    runtime: Runtime, ui: Ui, page: Page, tmp_path: Path
+    runtime: Runtime, champion: None, ui: Ui, page: Page, tmp_path: Path
 ) -> None:
     key = asset_key(RAW)
     page.driver.get(f"{ui.url}/assets/{'/'.join(key.path)}?view=checks")
@@ -219,3 +249,31 @@ def test_a_person_sees_a_day_held_releases_it_and_follows_a_model_to_its_objects
     page.driver.execute_script(f"document.querySelector('#{step} summary').click()")
     page.until("the landed objects", lambda: all(f"readings/{day}.csv" in page.text for day in LEARNED))
     assert f"readings/{ODD}.csv" not in page.text
+
+
+def test_a_person_backfills_three_days_and_sees_which_one_failed_and_why(runtime: Runtime, ui: Ui, page: Page) -> None:
+    key = asset_key(RAW)
+    address = f"{ui.url}/assets/{'/'.join(key.path)}"
+    page.driver.get(f"{address}?view=checks")
+    page.press("Materialize")
+    page.press("All")
+    page.until("all days chosen", lambda: re.search(rf"Partition selection\s+{len(DAYS) + 1} partitions", page.text))
+    page.types("input[placeholder*='2011']", f"[{DAYS[-2]}...{ODD}]")
+    page.until("three days chosen", lambda: re.search(r"Partition selection\s+3 partitions", page.text))
+    page.press("Launch backfill")
+    page.until("the backfill to be asked for", lambda: ui.instance.get_backfills())
+    over = ui.carry_on()
+    assert over.status == BulkActionStatus.COMPLETED_FAILED
+    # one run took all three
+    (run,) = ui.instance.get_runs(dg.RunsFilter(tags={BACKFILL_ID_TAG: over.backfill_id}))
+    assert run.status == dg.DagsterRunStatus.FAILURE
+
+    page.driver.get(f"{address}?view=partitions")
+    page.until("a failed day and two good ones", lambda: {"Failed (1)", "Materialized (2)"} <= set(page.text.split("\n")))
+    page.driver.get(f"{address}?view=checks&checkDetail=ordinary")
+    page.says("ordinary", "Failed")
+    (gate,) = gate_list(runtime)
+    assert (gate.asset, gate.partition) == (RAW, ODD)
+    told = f"{ODD}: fewer rows: expected about 63, found 20 (-68%)"
+    page.until("the day and the reason", lambda: told in page.text)
+    assert told.removeprefix(f"{ODD}: ") in gate.refusal.reasons["ordinary"]

@@ -15,7 +15,6 @@ from orchestrai.models.registry.registry_urls import parse_address
 from orchestrai.models.registry.target_port import Registered, open_champion
 from orchestrai.models.registry.versions import rollback
 from orchestrai.storage.cloud.job_wait import Clock
-from orchestrai.storage.cloud.rest import Api
 from orchestrai.storage.memory import MemoryStore
 from orchestrai_tests.clouds.azure_registry import ModelVersions
 from orchestrai_tests.clouds.loopback import Reply, serving
@@ -43,17 +42,19 @@ def container(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
 
 
 @pytest.fixture
-def register(ledger: Ledger, versions: ModelVersions, container: MemoryStore) -> Iterator[Register]:
+def register(
+    monkeypatch: pytest.MonkeyPatch, ledger: Ledger, versions: ModelVersions, container: MemoryStore
+) -> Iterator[Register]:
     def ask(method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
         assert headers["Authorization"] == "Bearer t"
         status, told = versions.answer(method, url, json.loads(body) if body else None)
         return status, {}, told
 
+    monkeypatch.setattr("orchestrai.models.registry.clouds.azureml_registry._token", lambda: "t")
     with serving(ask) as url:
 
         def bring() -> Registered:
-            api = Api(url, lambda: "t", what="Azure ML")
-            target = AzureMLRegistry(parse_address(URL), api=api, clock=Clock(lambda _: None, lambda: 0.0))
+            target = AzureMLRegistry(parse_address(URL), endpoint=url, clock=Clock(lambda _: None, lambda: 0.0))
             return target.register(open_champion(ledger, CHAMPION))
 
         yield bring

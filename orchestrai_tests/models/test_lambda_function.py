@@ -245,7 +245,7 @@ def test_a_function_or_an_alias_that_is_not_there_is_told(run: Run, register: Re
 
 def test_only_boosted_trees_go_to_a_function(run: Run, register: Register) -> None:
     run(spec(estimator={"logistic": {}}), customers())
-    with pytest.raises(ModelError, match="expected an xgboost champion"):
+    with pytest.raises(ModelError, match="expected a champion of xgboost or lightgbm"):
         register()
 
 

@@ -399,5 +399,5 @@ def test_the_registered_artifact_scores_as_the_champion_does(
 def test_only_boosted_trees_go_to_sagemaker(ledger: Ledger, aws: Callable[..., Container], run: Callable[..., Any]) -> None:
     aws()
     run(spec(estimator={"logistic": {}}), customers())
-    with pytest.raises(ModelError, match="expected an xgboost champion"):
+    with pytest.raises(ModelError, match="expected a champion of xgboost or lightgbm"):
         deploy(ledger, SERVING, champion=CHAMPION)

@@ -8,6 +8,7 @@ import pytest
 from orchestrai.errors import MissingExtra
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import StageReport
+from orchestrai.models.estimators.artifact import load_model
 from orchestrai.models.training import train
 from orchestrai_tests.models.conftest import CANDIDATE, TRAINING_SET, customers, publish, spec
 
@@ -66,8 +67,59 @@ def test_without_optuna_the_error_names_the_extra_and_lists_within_the_budget_st
         ({"eta": {"low": 0.0, "high": 0.1, "log": True}}, "expected a low above 0"),
         ({"eta": {"low": 0.1, "high": 3.0}}, "less than or equal to 1"),
         ({"seed": [1, 2]}, "expected a tuning parameter"),
+        ({"num_leaves": [7, 15]}, "search.space: expected a tuning parameter of xgboost, found num_leaves"),
+        ({"num_leaves": [1]}, "greater than or equal to 2"),
+        ({"max_depth": [-1, 4]}, "greater than or equal to 0"),
     ],
 )
 def test_a_space_that_cannot_be_meant_is_told_when_it_is_declared(space: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         spec(search={"space": space})
+
+
+LIGHT = {"lightgbm": {"num_boost_round": 20}}
+
+
+def test_lightgbm_is_searched_by_its_own_parameters_and_the_best_trains_the_candidate(ledger: Ledger) -> None:
+    publish(ledger, TRAINING_SET, customers())
+    space = {
+        "num_leaves": {"low": 3, "high": 31},
+        "learning_rate": {"low": 0.02, "high": 0.3, "log": True},
+        "max_depth": [-1, 3],
+    }
+    model = spec(estimator=LIGHT, search={"space": space, "trials": 5, "seed": 3})
+    first, again = (train(ledger, model, training_set=TRAINING_SET, asset=CANDIDATE) for _ in range(2))
+    found: Any = first.facts["search"]
+    assert first.version == again.version and found["tried"] == len(found["trials"]) == 5
+    assert found["chosen"] == max(found["trials"], key=lambda one: one["metric"])["values"]
+    booster: Any = load_model(ledger, CANDIDATE).model
+    text = booster.encode().decode()
+    for name, value in found["chosen"].items():
+        (stated,) = [line for line in text.splitlines() if line.startswith(f"[{name}:")]
+        assert float(stated.strip("[]").partition(": ")[2]) == pytest.approx(value, rel=1e-4)
+
+
+def test_early_stopping_of_lightgbm_holds_in_a_search(ledger: Ledger) -> None:
+    publish(ledger, TRAINING_SET, customers())
+    model = spec(
+        estimator={"lightgbm": {"num_boost_round": 500, "early_stopping_rounds": 5}},
+        search={"space": {"num_leaves": [3, 15]}},
+    )
+    facts: Any = train(ledger, model, training_set=TRAINING_SET, asset=CANDIDATE).facts
+    assert facts["search"]["sampler"] == "grid" and 1 <= facts["rounds"] < 500 and facts["stopping_rows"] > 0
+
+
+@pytest.mark.parametrize(
+    ("estimator", "space", "message"),
+    [
+        (LIGHT, {"grow_policy": ["lossguide"]}, "search.space: expected a tuning parameter of lightgbm, found grow_policy"),
+        (LIGHT, {"alpha": [0.5, 0.9]}, "expected a tuning parameter of xgboost or lightgbm, found alpha"),
+        (LIGHT, {"max_depth": {"low": -2, "high": 4}}, "greater than or equal to -1"),
+        ({"logistic": {}}, {"max_depth": [3]}, "search: expected the estimator xgboost or lightgbm"),
+    ],
+)
+def test_a_space_of_another_estimator_is_told_when_it_is_declared(
+    estimator: Any, space: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        spec(estimator=estimator, search={"space": space})

@@ -15,7 +15,6 @@ from orchestrai.models.registry.registry_urls import parse_address
 from orchestrai.models.registry.target_port import Registered, open_champion
 from orchestrai.models.registry.versions import rollback
 from orchestrai.storage.cloud.job_wait import Clock
-from orchestrai.storage.cloud.rest import Api
 from orchestrai.storage.memory import MemoryStore
 from orchestrai_tests.clouds.loopback import Reply, serving
 from orchestrai_tests.clouds.vertex_models import VertexModels
@@ -42,17 +41,19 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
 
 
 @pytest.fixture
-def register(ledger: Ledger, models: VertexModels, bucket: MemoryStore) -> Iterator[Register]:
+def register(
+    monkeypatch: pytest.MonkeyPatch, ledger: Ledger, models: VertexModels, bucket: MemoryStore
+) -> Iterator[Register]:
     def ask(method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
         assert headers["Authorization"] == "Bearer t"
         status, told = models.answer(method, url, json.loads(body) if body else None)
         return status, {}, told
 
+    monkeypatch.setattr("orchestrai.models.registry.clouds.vertex_registry._token", lambda: "t")
     with serving(ask) as url:
 
         def bring() -> Registered:
-            api = Api(f"{url}/v1", lambda: "t", what="Vertex AI")
-            target = VertexRegistry(parse_address(URL), api=api, clock=Clock(lambda _: None, lambda: 0.0))
+            target = VertexRegistry(parse_address(URL), endpoint=url, clock=Clock(lambda _: None, lambda: 0.0))
             return target.register(open_champion(ledger, CHAMPION))
 
         yield bring

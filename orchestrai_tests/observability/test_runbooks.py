@@ -2,11 +2,17 @@
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from orchestrai.errors import ConfigError
+from orchestrai.observability.alerts import runbook_page
 from orchestrai.observability.alerts.condition_kinds import KINDS, ConditionKind
+from orchestrai.observability.alerts.runbook_page import runbook_section
+from orchestrai_tests.cli.conftest import command
 from orchestrai_tests.docs import commands
 from orchestrai_tests.docs.pages import ROOT
 
@@ -24,6 +30,30 @@ def test_a_section_says_what_it_is_and_what_to_do(kind: ConditionKind) -> None:
     assert text.startswith("**"), "first what it is"
     assert len(text.split()) > 12
     assert kind.name == "test" or re.search(r"`orchestrai [a-z]|Look|look|Run it|sent|credentials", text), "then what to do"
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_the_command_line_says_the_section_alone_by_either_name(kind: ConditionKind) -> None:
+    assert runbook_section(kind.name) == runbook_section(kind.anchor) == SECTIONS[kind.anchor].strip()
+
+
+def test_the_command_says_the_section_and_the_page_that_the_site_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHESTRAI_HOME", str(tmp_path))
+    (tmp_path / "alerts.yaml").write_text("runbooks: https://docs.example.org/runbooks.html\n")
+    code, said = command("alerts", "runbook", "gate-closed")
+    assert code == 0 and SECTIONS["gate-closed"].strip() in said
+    assert said.rstrip().endswith("https://docs.example.org/runbooks.html#gate-closed")
+    with pytest.raises(ConfigError, match=r"expected one of silence, .*, found 'gate'"):
+        command("alerts", "runbook", "gate")
+
+
+def test_a_wheel_carries_the_page() -> None:
+    """What hatchling puts into a wheel, and where the module looks for it there."""
+    parts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    (target,) = [to for of, to in parts["force-include"].items() if of == "docs/runbooks.md"]
+    assert Path(runbook_page.__file__).with_name("runbooks.md") == ROOT / target
 
 
 def texts() -> Iterator[str]:

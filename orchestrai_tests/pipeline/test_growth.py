@@ -9,10 +9,7 @@ from orchestrai.core.tree.paged_tree import Subtree
 from orchestrai.vault.format.tree_pages import TreePages
 from orchestrai_tests.pipeline.growing import MOMENTS, RAW, RESTORED, ROLLING, STAGES, Growing, Step
 
-# all data of a training set is read, as before: see docs/performance.md
-FLAT = ("look", "raw events", "snapshot", "restored", "features, windows", "features, moments", "stale")
-MEASURED = [name for name in STAGES if name in FLAT]
-
+FLAT = ("look", *STAGES, "stale")
 
 # a snapshot looks at the commits before it, at most 65 for a change that is unusual and 16 for the witness, and three lie between the two
 # that are compared
@@ -25,8 +22,8 @@ def operations(steps: dict[str, Step]) -> dict[str, int]:
 
 def day_after(shop: Growing, days: int) -> dict[str, int]:
     """What one day costs once there are so many: the least of two, as every few publications one looks a number up more."""
-    shop.grow(days - shop.days, MEASURED)
-    first, second = operations(shop.grow(1, MEASURED)), operations(shop.grow(1, MEASURED))
+    shop.grow(days - shop.days)
+    first, second = operations(shop.grow(1)), operations(shop.grow(1))
     return {name: min(first[name], second[name]) for name in FLAT}
 
 
@@ -43,8 +40,8 @@ def test_a_day_asks_the_stores_for_as_much_after_many_more_days(tmp_path: Path) 
     require_flat(few, day_after(shop, 90))
     # and what was made of one day after another is what all of them at once give
     whole = Growing(tmp_path / "whole")
-    whole.grow(shop.days, MEASURED)
-    for asset in (RAW, RESTORED, f"{ROLLING}/features"):
+    whole.grow(shop.days)
+    for asset in (RAW, RESTORED, f"{ROLLING}/features", STAGES["training set"]):
         assert shop.runtime.ledger.open(asset).version == whole.runtime.ledger.open(asset).version
 
 

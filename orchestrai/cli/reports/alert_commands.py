@@ -1,4 +1,4 @@
-"""`orchestrai watch` and `orchestrai alerts list|ack|test`: what is wrong now, who took it on, and whether people are told."""
+"""`orchestrai watch` and `orchestrai alerts list|ack|runbook|test`: what is wrong, who took it on, what to do, who is told."""
 
 import time
 from datetime import datetime
@@ -138,6 +138,27 @@ def ack_command(
         emit({"id": taken.condition.id, **taken.as_json()})
     else:
         out.print(f"{taken.condition.title}: taken on by {taken.by} ({taken.reason})", markup=False, soft_wrap=True)
+
+
+@alerts.command("runbook")
+def runbook_command(
+    kind: Annotated[str, typer.Argument(help="a kind of condition, such as gate-closed or drill-overdue")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what to do about a kind of alert: the section of the runbooks, which comes with the package.
+
+    Example: orchestrai alerts runbook gate-closed
+    """
+    from orchestrai.observability.alerts.alert_settings import tellers_of
+    from orchestrai.observability.alerts.condition_kinds import KINDS
+    from orchestrai.observability.alerts.runbook_page import runbook_section
+
+    text = runbook_section(kind)
+    page = f"{tellers_of(load_settings()).wording.runbooks}#{KINDS[kind.replace('-', '_')].anchor}"
+    if as_json:
+        emit({"kind": kind, "runbook": text, "page": page})
+    else:
+        out.print(f"{text}\n\n{page}", markup=False, highlight=False, soft_wrap=True)
 
 
 @alerts.command("test")

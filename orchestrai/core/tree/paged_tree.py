@@ -6,7 +6,7 @@ cost a path. Where one comes or goes in between, all behind it move, and are wri
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -115,6 +115,14 @@ class PagedTree(Mapping[str, Row], Generic[Row, Place]):
     def __len__(self) -> int:
         return self.root.sums[0]
 
+    def items(self) -> ItemsView[str, Row]:
+        """As of any mapping; one walk over the pages, and not a descent for each key."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[Row]:
+        """As of any mapping, in one walk."""
+        return _Values(self)
+
     def rows(self) -> Iterator[Row]:
         """Every row, in the order of the keys."""
         for subtree, content in self.fresh():
@@ -220,6 +228,25 @@ def subtree_of(pages: Pages[Row, Place], height: int, content: Content, place: P
         first = pages.key(content[0]) if content else ""
     sums = tuple(map(sum, zip(*figures, strict=True))) or (0,)
     return Subtree(height, first, sums, merkle.root_of_hashes(hashes), place)
+
+
+class _Items(ItemsView[str, Row]):
+    def __init__(self, tree: PagedTree[Row, Any]) -> None:
+        super().__init__(tree)
+        self._tree = tree
+
+    def __iter__(self) -> Iterator[tuple[str, Row]]:
+        key = self._tree.pages.key
+        return ((key(row), row) for row in self._tree.rows())
+
+
+class _Values(ValuesView[Row]):
+    def __init__(self, tree: PagedTree[Row, Any]) -> None:
+        super().__init__(tree)
+        self._tree = tree
+
+    def __iter__(self) -> Iterator[Row]:
+        return self._tree.rows()
 
 
 def _first(subtree: Subtree[Any]) -> str:

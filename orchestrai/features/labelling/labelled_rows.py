@@ -31,7 +31,10 @@ FeatureTables = Sequence[tuple[FeatureView, FeatureFiles]]
 
 @dataclass(frozen=True)
 class Learning:
-    """What a training set is made from, of whatever value: features with their files and tables, the label, what was declared of it all."""
+    """What a training set is made from, of whatever value: features with their files and tables, the label, what was declared of it all.
+
+    Rows of events are made from `since` on.
+    """
 
     features: Sequence[tuple[FeatureView, str]]
     datasets: Sequence[Dataset]
@@ -40,6 +43,7 @@ class Learning:
     declared: Mapping[str, Partitioned]
     incomplete: IncompleteRows
     as_of_limit: datetime | None = None
+    since: datetime | None = None
 
     def values(self) -> list[str]:
         """The values to learn from: those of the first view that the label's first input has too; one empty where there is no dimension.
@@ -69,11 +73,11 @@ class Learning:
         end = data_end(run.view, run.opened, run.files, self.declared)
         limit = min(end, self.as_of_limit or end) - spec.horizon
         until = _reaches(primary, datasets[0], spec, limit)
-        run = run.within(Horizons(spec.horizon, _label_states(run.view, run.opened, self.declared, until)))
+        run = run.within(Horizons(spec.horizon, _label_states(run.view, run.opened, self.declared, until, self.since)))
         if primary.kind == "entity":
             labels = run.moments(tables[0][1], limit, {key: entry.rows for key, entry in datasets[0].partitions.items()})
         else:
-            labels = run.rows(limit + timedelta(microseconds=1))
+            labels = run.rows(limit + timedelta(microseconds=1), self.since)
         windows = training_windows(self.features, datasets, self.declared, self.incomplete.windows)
         return LabelledRows(value, end, limit, labels, tables, run, windows)
 
@@ -122,8 +126,12 @@ def _reaches(primary: FeatureView, features: Dataset, label: LabelSpec, limit: d
 
 
 def _label_states(
-    view: FeatureView, opened: Inputs, declared: Mapping[str, Partitioned], until: datetime | None
+    view: FeatureView,
+    opened: Inputs,
+    declared: Mapping[str, Partitioned],
+    until: datetime | None,
+    since: datetime | None,
 ) -> list[DatasetState]:
-    """What each dataset that the label reads lacks up to the end of the last horizon."""
+    """What each dataset that the label reads lacks from the first row that is made up to the end of the last horizon."""
     datasets = [opened.datasets[name] for name in read_tables(view)]
-    return [dataset_state(dataset, declared.get(dataset.asset), until) for dataset in datasets]
+    return [dataset_state(dataset, declared.get(dataset.asset), until, since) for dataset in datasets]

@@ -15,7 +15,7 @@ from orchestrai.features.incremental.partition_spans import PartitionSpans, over
 from orchestrai.features.views.view import FeatureView
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
-from orchestrai.ledger.receipt import InputRef
+from orchestrai.ledger.receipt import InputRef, Receipt
 
 Span = tuple[datetime, datetime]
 Files = Mapping[str, Mapping[str, Sequence[Path]]]
@@ -89,12 +89,16 @@ def open_inputs(ledger: Ledger, view: FeatureView, assets: Mapping[str, str], gr
 
 def require_restored(dataset: Dataset, partition: str) -> None:
     """Raises NotReceipted unless a partition counts and came from the restore."""
-    stage = dataset.receipt(partition).stage
-    if stage != "restored":
+    require_stage(dataset.asset, partition, dataset.receipt(partition))
+
+
+def require_stage(asset: str, partition: str, receipt: Receipt) -> None:
+    """Raises NotReceipted unless a partition came from the restore, by its receipt."""
+    if receipt.stage != "restored":
         raise NotReceipted(
-            f"expected {dataset.asset}@{partition} to come from stage restored, found stage {stage}: "
+            f"expected {asset}@{partition} to come from stage restored, found stage {receipt.stage}: "
             "features read restored datasets only; restore the dataset first",
-            asset=dataset.asset,
+            asset=asset,
             partition=partition,
         )
 

@@ -8,21 +8,23 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from orchestrai.errors import MissingExtra, ModelError
 from orchestrai.models.baselines.naive import season_scale
-from orchestrai.models.estimators import boosting
+from orchestrai.models.estimators import boosting, lightgbm_trees
+from orchestrai.models.estimators.spec import LightGBMParams, XGBoostParams
 from orchestrai.models.metrics.bootstrap import point_metrics, usable
 from orchestrai.models.metrics.metric import rule_of
 from orchestrai.models.metrics.scored import Scored
 from orchestrai.models.rows import Rows
-from orchestrai.models.spec import ModelSpec, Range, Search, XGBoostParams
+from orchestrai.models.spec import ModelSpec, Range, Search
 from orchestrai.models.splitting import Index, stopping_rows
 
 Judge = Callable[[dict[str, Any]], float | None]
+Params = TypeVar("Params", XGBoostParams, LightGBMParams)
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ def grid(search: Search) -> list[dict[str, Any]] | None:
 
 
 def best_parameters(
-    spec: ModelSpec, search: Search, params: XGBoostParams, rows: Rows, places: Index
-) -> tuple[XGBoostParams, dict[str, Any]]:
+    spec: ModelSpec, search: Search, params: Params, rows: Rows, places: Index
+) -> tuple[Params, dict[str, Any]]:
     """The parameters best by promote_when's metric on rows held back from training (never the test), and what was tried.
 
     Raises ModelError when no trial can be judged, MissingExtra where Optuna is needed and absent.
@@ -69,7 +71,7 @@ def best_parameters(
     known = None if scale is None else scale[held]
 
     def judge(values: dict[str, Any]) -> float | None:
-        scores = boosting.fit(_with(params, values), spec.task, train_rows, validation).score(validation)
+        scores = _fit(_with(params, values), spec, train_rows, validation).score(validation)
         # a metric that is no number judges nothing
         return point_metrics(spec.asked, Scored(validation.label, scores, groups, scale=known)).get(metric)
 
@@ -101,8 +103,16 @@ def _guessed(rows: Rows, groups: Index) -> Scored:
     return Scored(rows.label, scores, groups)
 
 
-def _with(params: XGBoostParams, values: dict[str, Any]) -> XGBoostParams:
-    return XGBoostParams.model_validate({**params.model_dump(), **values})
+def _fit(
+    params: XGBoostParams | LightGBMParams, spec: ModelSpec, rows: Rows, stop: Rows
+) -> boosting.BoostedTrees | lightgbm_trees.LightTrees:
+    if isinstance(params, LightGBMParams):
+        return lightgbm_trees.fit(params, spec.task, rows, stop)
+    return boosting.fit(params, spec.task, rows, stop)
+
+
+def _with(params: Params, values: dict[str, Any]) -> Params:
+    return type(params).model_validate({**params.model_dump(), **values})
 
 
 def _deadline(search: Search) -> Callable[[], bool]:

@@ -1,8 +1,5 @@
 """The champion in SageMaker: a model package of its group and, where declared, the endpoint that serves it."""
 
-import gzip
-import io
-import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +7,10 @@ from typing import Any
 from orchestrai.errors import ModelError, ObjectNotFound
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.models.estimators.artifact import INFO_FILE
-from orchestrai.models.estimators.boosting import BoostedTrees
+from orchestrai.models.registry.sagemaker_archive import Served, archive, served_model
 from orchestrai.models.registry.sagemaker_endpoint import Endpoint
 from orchestrai.models.registry.target_port import RECEIPT_FILE, Champion, Registered, open_champion
-from orchestrai.models.remote.sagemaker import MODEL_MEMBER, Clients, boto_clients
+from orchestrai.models.remote.sagemaker import Clients, boto_clients
 from orchestrai.models.remote.sagemaker_requests import listed, split_url, tags_of
 from orchestrai.models.spec import SageMakerServing
 from orchestrai.storage.cloud.cloud_errors import Fault, Meaning, aws_errors
@@ -56,16 +53,13 @@ class SageMakerRegistry:
         has what it had before, and ModelError says why; one that is still under way is a TransientStorageError.
         """
         where, scorer = self.where, champion.scorer
-        if not isinstance(scorer.model, BoostedTrees):
-            raise ModelError(
-                f"expected an xgboost champion for SageMaker, found {scorer.info.kind}: serve it over HTTP instead"
-            )
+        model = served_model(scorer, where.image)
         make = self._clients or boto_clients(where)
         s3, api = make("s3"), make("sagemaker")
         earlier = _package(api, where, scorer.version)
         # what is registered was stored before that; it may have been removed since
         artifact = _stored(s3, where, scorer.version) if earlier else None
-        artifact = artifact or _upload(s3, where, champion, scorer.model)
+        artifact = artifact or _upload(s3, where, champion, model)
         package = earlier or _register(api, where, champion, artifact)
         self._completed(api, package)
         moved = where.endpoint is not None and Endpoint(api, where, where.endpoint, self._waiting).point(
@@ -98,16 +92,6 @@ def deploy(
     return Deployment(opened.scorer.version, held.version, held.artifact, where.endpoint, held.changed)
 
 
-def archive(model: BoostedTrees) -> bytes:
-    """model.tar.gz as the container expects it; equal models give equal bytes."""
-    data, sink = model.encode(), io.BytesIO()
-    with gzip.GzipFile(fileobj=sink, mode="wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
-        member = tarfile.TarInfo(MODEL_MEMBER)
-        member.size = len(data)
-        tar.addfile(member, io.BytesIO(data))
-    return sink.getvalue()
-
-
 def _place(where: SageMakerServing, version: str) -> tuple[str, str]:
     """The bucket and the folder of a version's files."""
     bucket, prefix = split_url(where.output)
@@ -130,7 +114,7 @@ def _stored(s3: Any, where: SageMakerServing, version: str) -> str | None:
     return f"s3://{bucket}/{folder}model.tar.gz"
 
 
-def _upload(s3: Any, where: SageMakerServing, champion: Champion, model: BoostedTrees) -> str:
+def _upload(s3: Any, where: SageMakerServing, champion: Champion, model: Served) -> str:
     scorer = champion.scorer
     bucket, folder = _place(where, scorer.version)
     with aws_errors(f"AWS to store the model in {bucket}"):

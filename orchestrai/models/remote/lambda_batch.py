@@ -1,4 +1,4 @@
-"""What runs in a function of AWS Lambda: numpy and xgboost from its layers, sent along with the model.
+"""What runs in a function of AWS Lambda: numpy and xgboost or lightgbm from its layers, sent along with the model.
 
 {"rows": [[1.5, null, 3], ...]}                                  answers {"version": ..., "scores": [...]}
 {"input": "s3://bucket/rows.csv", "output": "s3://bucket/scores.csv"}    reads rows of CSV, writes a score a line
@@ -30,17 +30,22 @@ def handler(event: dict[str, Any], context: object = None) -> dict[str, Any]:
 def model() -> dict[str, Any]:
     """The model of this version, read once a container."""
     if not held:
-        import xgboost
+        told = json.loads((HERE / "job.json").read_text())
+        if told["estimator"] == "lightgbm":
+            import lightgbm
 
-        held.update(json.loads((HERE / "job.json").read_text()))
-        held["booster"] = xgboost.Booster(model_file=bytearray((HERE / "model.ubj").read_bytes()))
+            booster: Any = lightgbm.Booster(model_str=(HERE / "model.txt").read_text())
+        else:
+            import xgboost
+
+            booster = xgboost.Booster(model_file=bytearray((HERE / "model.ubj").read_bytes()))
+        held.update({**told, "booster": booster})
     return held
 
 
 def score(rows: list[list[float]]) -> list[Any]:
     """A number for each row, or one for each class."""
     import numpy as np
-    import xgboost
 
     known = model()
     if not rows:
@@ -48,9 +53,15 @@ def score(rows: list[list[float]]) -> list[Any]:
     wrong = next((place for place, row in enumerate(rows) if len(row) != len(known["kinds"])), None)
     if wrong is not None:
         raise ValueError(f"expected {len(known['kinds'])} features in row {wrong}, found {len(rows[wrong])}")
-    types = [LETTERS[kind] for kind in known["kinds"]]
-    data = xgboost.DMatrix(np.array(rows, dtype=np.float32), feature_types=types, missing=np.nan)
-    found = np.asarray(known["booster"].predict(data, validate_features=False), dtype=np.float64) + known["offset"]
+    matrix, booster = np.array(rows, dtype=np.float32), known["booster"]
+    if known["estimator"] == "lightgbm":
+        raw = booster.predict(matrix, num_threads=1)
+    else:
+        import xgboost
+
+        types = [LETTERS[kind] for kind in known["kinds"]]
+        raw = booster.predict(xgboost.DMatrix(matrix, feature_types=types, missing=np.nan), validate_features=False)
+    found = np.asarray(raw, dtype=np.float64) + known["offset"]
     return list(found.tolist())
 
 

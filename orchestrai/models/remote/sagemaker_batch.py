@@ -8,9 +8,8 @@ import numpy as np
 
 from orchestrai.errors import ModelError
 from orchestrai.models.estimators.artifact import GOLDEN_ROWS, INFO_FILE, Scorer, differing
-from orchestrai.models.estimators.boosting import BoostedTrees
+from orchestrai.models.registry.sagemaker_archive import Served, archive, served_model
 from orchestrai.models.registry.sagemaker_endpoint import ensure_model
-from orchestrai.models.registry.sagemaker_registry import archive
 from orchestrai.models.remote.sagemaker import ENDED, Clients, boto_clients
 from orchestrai.models.remote.sagemaker_requests import attempts_at, next_attempt, split_url, tags_of, taken_up
 from orchestrai.models.remote.training_job import RemoteJob
@@ -38,24 +37,23 @@ class BatchTransform:
 
     def score(self, scorer: Scorer, rows: Rows) -> tuple[Floats, RemoteJob]:
         """One score per row, in order. Raises ModelError when the job fails, ends late or scores otherwise than the champion."""
-        if not isinstance(scorer.model, BoostedTrees):
-            raise ModelError(f"expected an xgboost champion for a batch transform, found {scorer.info.kind}: remove batch")
+        model = served_model(scorer, self.where.image)
         data = _csv(rows)
         digest = hashlib.sha256(scorer.version.encode() + hashlib.sha256(data).digest()).hexdigest()[:20]
         job = f"{str(scorer.info.recipe['name']).replace('_', '-')[:30]}-batch-{digest}"
         bucket, prefix = split_url(self.where.output)
         earlier = attempts_at(self.api, "transform", job)
         going = taken_up(earlier)
-        described = self._wait(going) if going else self._run(next_attempt(job, earlier), scorer, scorer.model, data)
+        described = self._wait(going) if going else self._run(next_attempt(job, earlier), scorer, model, data)
         job = described["TransformJobName"]
         key = f"{prefix}batch/{job}/output/rows.csv.out"
         with aws_errors(f"AWS to read the scores at {key}"):
             body = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-        scores = _scores(body, len(rows), job) + scorer.model.offset
+        scores = _scores(body, len(rows), job) + scorer.info.offset
         _check(scorer, rows, scores, job)
         return scores, self._cost(described)
 
-    def _run(self, job: str, scorer: Scorer, model: BoostedTrees, data: bytes) -> Mapping[str, Any]:
+    def _run(self, job: str, scorer: Scorer, model: Served, data: bytes) -> Mapping[str, Any]:
         where = self.where
         bucket, prefix = split_url(where.output)
         folder = f"{prefix}models/{scorer.version.removeprefix('sha256:')}/"
@@ -148,5 +146,5 @@ def _check(scorer: Scorer, rows: Rows, scores: Floats, job: str) -> None:
     if wrong:
         raise ModelError(
             f"expected transform job {job} to score as the champion does, found {wrong} of {len(places)} rows to differ: "
-            "use an image of the XGBoost release it was trained with; nothing was published"
+            "use an image of the release of the library it was trained with; nothing was published"
         )

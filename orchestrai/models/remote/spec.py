@@ -1,5 +1,6 @@
 """What a user declares about where a model trains, and where its champion is registered and served."""
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Self
@@ -19,6 +20,20 @@ TRAINED_BY: dict[str, tuple[str, ...]] = {
 def is_trained_by(place: str, objective: str) -> bool:
     """Whether a place of `train_on` trains an objective."""
     return objective in TRAINED_BY[place] if place in TRAINED_BY else not objective.startswith("rank:")
+
+
+# Amazon's container, which knows XGBoost alone
+_XGBOOST_IMAGE = re.compile(r"[^\s]+sagemaker-xgboost:[^\s]+")
+
+
+def image_problem(kind: str, image: str) -> str:
+    """What is wrong with the image that is to serve an estimator of this kind at SageMaker; nothing where it may."""
+    amazon = _XGBOOST_IMAGE.fullmatch(image) is not None
+    if kind == "xgboost" and not amazon:
+        return f"expected Amazon's container sagemaker-xgboost for an xgboost model, found {image}: name its ECR address"
+    if kind == "lightgbm" and amazon:
+        return f"expected an image of your own with lightgbm for a lightgbm model, found {image}: name one (docs/models.md)"
+    return ""
 
 
 class RemoteLimits(Declaration):
@@ -79,12 +94,13 @@ class SageMakerTraining(RemoteLimits, SageMakerPlace):
 class SageMakerServing(SageMakerPlace):
     """The SageMaker Model Registry group and, optionally, the endpoint that follow the champion.
 
+    `image` is Amazon's built-in XGBoost container or, for LightGBM, one of your own that starts `/opt/ml/model/serve.py`.
     With `batch` predictions are made by a batch transform job, in rows of CSV without entity or time. `time_limit` ends such a job, and is
     how long to wait for the endpoint. `kms_key` encrypts what a batch writes.
     """
 
     role: str | None = Field(default=None, pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")
-    image: str = Field(pattern=r"^[^\s]+sagemaker-xgboost:[^\s]+$")
+    image: str = Field(pattern=r"^[^\s]+:[^\s]+$", max_length=255)
     output: str = Field(pattern=r"^s3://[^/\s]+(/[^\s]*)?$")
     group: str = Field(pattern=r"^[A-Za-z0-9](-*[A-Za-z0-9]){0,62}$")
     endpoint: str | None = Field(default=None, pattern=r"^[A-Za-z0-9](-*[A-Za-z0-9]){0,40}$")
@@ -106,8 +122,8 @@ class SageMakerServing(SageMakerPlace):
 class LambdaServing(Declaration):
     """A function of AWS Lambda that scores batches with the champion, and the alias by which it is called.
 
-    Function, role, layers (numpy and xgboost) and alias are there before; its handler is `orchestrai_batch.handler`. `time_limit` is how
-    long to wait until new code is taken and a version is active.
+    Function, role, layers (numpy and xgboost, or lightgbm) and alias are there before; its handler is `orchestrai_batch.handler`.
+    `time_limit` is how long to wait until new code is taken and a version is active.
     """
 
     function: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")

@@ -25,6 +25,7 @@ def aws_steps() -> tuple[Step, ...]:
             _model,
             "one model, which costs nothing",
         ),
+        Step("lambda", "describe a function, and its alias live", ("region", "function"), _function),
         Step(
             "backup",
             "describe the vault, and list the backup jobs of a resource",
@@ -79,6 +80,15 @@ def _remove(api: Any, s3: Any, made: list[str], bucket: str, key: str) -> None:
         for name in made:
             api.delete_model(ModelName=name)
         s3.delete_object(Bucket=bucket, Key=key)
+
+
+def _function(given: Given) -> str:
+    from orchestrai.models.registry.functions.lambda_function import LambdaFunction
+    from orchestrai.models.remote.spec import LambdaServing
+
+    where = declared(LambdaServing, given)
+    handler, version = LambdaFunction(where).seen()
+    return f"{where.function} with the handler {handler}, {where.alias} is version {version}"
 
 
 def _backup(given: Given) -> str:

@@ -16,6 +16,7 @@ def google_steps() -> tuple[Step, ...]:
             "gcpsm://PROJECT/NAME",
         ),
         Step("vertex", "look for a custom job that is not there, by its display name", ("project", "location"), _vertex),
+        Step("vertex models", "list the versions of a model, to the last page", ("project", "location", "model"), _models),
         Step("dataproc", "ask for a batch that is not there", ("project", "location"), _dataproc),
         warehouse_step(f"bigquery://PROJECT/DATASET?staging=gs://BUCKET/FOLDER or {SNOWFLAKE}"),
     )  # fmt: skip
@@ -29,6 +30,16 @@ def _vertex(given: Given) -> str:
     name = f"orchestrai-prove-{secrets.token_hex(8)}"
     found = VertexJobs(where).phase(name)
     return f"the filter is understood; {name} {'is there' if found else 'is not there, as it should be'}"
+
+
+def _models(given: Given) -> str:
+    from orchestrai.models.registry.clouds.vertex_registry import VertexRegistry
+    from orchestrai.models.registry.registry_urls import parse_address
+
+    # what only an upload needs is not asked for
+    address = parse_address(f"vertex://{given['project']}/{given['location']}/{given['model']}?output=gs://none&image=none")
+    found = list(VertexRegistry(address, endpoint=given.get("endpoint", "")).versions())
+    return f"{len(found)} version(s) of {given['model']}"
 
 
 def _dataproc(given: Given) -> str:

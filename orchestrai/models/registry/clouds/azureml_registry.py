@@ -15,12 +15,13 @@ from orchestrai.models.registry.registry_urls import Address
 from orchestrai.models.registry.target_port import Champion, Registered
 from orchestrai.models.remote.azureml import API_VERSION
 from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting, phase_of
-from orchestrai.storage.cloud.rest import Api, azure_token
+from orchestrai.storage.cloud.rest import Api, Token, azure_token
 
 MANAGEMENT = "https://management.azure.com"
 # of a digest, so much that no two models share it
 NAME = 32
 LIMIT, POLL = timedelta(minutes=10), timedelta(seconds=5)
+_token: Token = azure_token(MANAGEMENT)
 WRITTEN = (
     "description",
     "properties",
@@ -38,7 +39,7 @@ WRITTEN = (
 class AzureMLRegistry:
     """See Target; `azureml://SUBSCRIPTION/RESOURCE_GROUP/WORKSPACE/MODEL?output=abfss://...&datastore=NAME/FOLDER&tag=champion`."""
 
-    def __init__(self, address: Address, *, api: Api | None = None, clock: Clock | None = None) -> None:
+    def __init__(self, address: Address, *, endpoint: str = MANAGEMENT, clock: Clock | None = None) -> None:
         subscription, group, workspace, self.model = address.base.split("/")
         self.url = f"azureml://{address.base}"
         self.output = address.options["output"]
@@ -48,7 +49,7 @@ class AzureMLRegistry:
         self.seen = f"azureml://{place}/datastores/{store}/paths/{folder}".rstrip("/")
         within = f"subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.MachineLearningServices"
         self.versions = f"{within}/workspaces/{workspace}/models/{self.model}/versions"
-        self._api = api or Api(MANAGEMENT, azure_token(MANAGEMENT), what="Azure ML")
+        self._api = Api(endpoint, _token, what="Azure ML")
         self._waiting = Waiting(LIMIT, POLL, "deploy again once it is over", clock or Clock(), ModelError)
 
     def register(self, champion: Champion) -> Registered:
@@ -102,8 +103,8 @@ class AzureMLRegistry:
         self._waiting.until_done(f"{number} of {self.model} in Azure ML", look, None, what="version")
         return found
 
-    def _tagged(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """The versions that have the tag."""
+    def tagged(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The versions that have the tag, by name, to the last page; none where there is no model."""
         query: dict[str, str] = {"tags": self.tag}
         while True:
             page = self._call("GET", **query) or {}
@@ -122,7 +123,7 @@ class AzureMLRegistry:
         if self.tag not in (known.get("tags") or {}):
             self._put(number, {**known, "tags": {**(known.get("tags") or {}), self.tag: "true"}})
             changed = True
-        for other, properties in list(self._tagged()):
+        for other, properties in list(self.tagged()):
             if other != number:
                 tags = {name: value for name, value in (properties.get("tags") or {}).items() if name != self.tag}
                 self._put(other, {**properties, "tags": tags})

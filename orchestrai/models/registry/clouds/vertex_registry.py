@@ -13,24 +13,26 @@ from orchestrai.models.registry.clouds.stored_files import store_files
 from orchestrai.models.registry.registry_urls import Address
 from orchestrai.models.registry.target_port import Champion, Registered
 from orchestrai.storage.cloud.job_wait import Clock, Phase, Waiting
-from orchestrai.storage.cloud.rest import Api, google_token
+from orchestrai.storage.cloud.rest import Api, Token, google_token
 
 # a label holds 64 characters and no colon: the digest alone, whose algorithm is said in the description
 VERSION_LABEL = "orchestrai_version"
 LIMIT, POLL = timedelta(minutes=10), timedelta(seconds=5)
+_token: Token = google_token
 
 
 class VertexRegistry:
     """See Target; `vertex://PROJECT/LOCATION/MODEL?output=gs://BUCKET/FOLDER&image=CONTAINER&alias=champion`."""
 
-    def __init__(self, address: Address, *, api: Api | None = None, clock: Clock | None = None) -> None:
+    def __init__(self, address: Address, *, endpoint: str = "", clock: Clock | None = None) -> None:
         project, location, self.model = address.base.split("/")
         self.url = f"vertex://{address.base}"
         self.output, self.image = address.options["output"], address.options["image"]
         self.alias = address.options.get("alias", "champion")
         self.parent = f"projects/{project}/locations/{location}"
         self.name = f"{self.parent}/models/{self.model}"
-        self._api = api or Api(f"https://{location}-aiplatform.googleapis.com/v1", google_token, what="Vertex AI")
+        base = endpoint or f"https://{location}-aiplatform.googleapis.com"
+        self._api = Api(f"{base}/v1", _token, what="Vertex AI")
         self._waiting = Waiting(LIMIT, POLL, "deploy again once it is over", clock or Clock(), ModelError)
 
     def register(self, champion: Champion) -> Registered:
@@ -39,7 +41,7 @@ class VertexRegistry:
         folder = f"models/{version.removeprefix('sha256:')}"
         artifact = f"{self.output.rstrip('/')}/{folder}"
         known = self._api.call("GET", self.name)
-        earlier = next((one for one in self._versions() if _is(one, version)), None) if known is not None else None
+        earlier = next((one for one in self.versions() if _is(one, version)), None) if known is not None else None
         if earlier is None:
             store_files(champion, self.output, folder)
             number = self._upload(champion, artifact, new=known is None)
@@ -78,7 +80,8 @@ class VertexRegistry:
         self._waiting.until_done(f"{self.model} in Vertex AI", look, None, what="upload of")
         return str(done["response"]["modelVersionId"])
 
-    def _versions(self) -> Iterator[Mapping[str, Any]]:
+    def versions(self) -> Iterator[Mapping[str, Any]]:
+        """The versions of the model as the service describes them, to the last page; none where there is no model."""
         query: dict[str, str] = {}
         while True:
             # a page may be empty and not the last

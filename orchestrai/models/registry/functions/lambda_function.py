@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrai.errors import ConfigError, ModelError, OrchestraiError, PreconditionFailed
 from orchestrai.models.estimators.boosting import BoostedTrees
+from orchestrai.models.estimators.lightgbm_trees import LightTrees
 from orchestrai.models.registry.functions.lambda_package import HANDLER, difference, golden, package
 from orchestrai.models.registry.target_port import Champion, Registered
 from orchestrai.models.remote.spec import LambdaServing
@@ -44,9 +45,9 @@ class LambdaFunction:
         A version that does not become active, or scores otherwise than the champion, is never pointed at. Where the alias answers
         otherwise after it moved, it is put back, and ModelError says so.
         """
-        if not isinstance(champion.scorer.model, BoostedTrees):
+        if not isinstance(champion.scorer.model, BoostedTrees | LightTrees):
             raise ModelError(
-                f"expected an xgboost champion for {self.url}, found {champion.scorer.info.kind}: serve it over HTTP instead"
+                f"expected a champion of xgboost or lightgbm for {self.url}, found {champion.scorer.info.kind}: serve it over HTTP instead"
             )
         code = package(champion, champion.scorer.model)
         digest = base64.b64encode(hashlib.sha256(code).digest()).decode()
@@ -59,6 +60,10 @@ class LambdaFunction:
         self._scores(champion, made)
         self._move(champion, alias, made)
         return self._registered(champion, made, True)
+
+    def seen(self) -> tuple[str, str]:
+        """The handler of the newest code, and the version that the alias names; nothing is changed."""
+        return str(self._configuration().get("Handler")), str(self._alias()["FunctionVersion"])
 
     def _registered(self, champion: Champion, version: str, changed: bool) -> Registered:
         where = self.where
@@ -91,7 +96,7 @@ class LambdaFunction:
         if latest.get("PackageType", "Zip") != "Zip" or latest.get("Handler") != HANDLER:
             raise ConfigError(
                 f"expected {self.where.function} to be a Zip package with the handler {HANDLER}, found "
-                f"{latest.get('PackageType')} with {latest.get('Handler')}: make it so, with layers of numpy and xgboost"
+                f"{latest.get('PackageType')} with {latest.get('Handler')}: make it so, with layers of numpy and of xgboost or lightgbm"
             )
         if latest.get("CodeSha256") != digest:
             with self._asked("take new code"):

@@ -9,8 +9,7 @@ import numpy as np
 
 from orchestrai.core.canonical import canonical_json
 from orchestrai.errors import ModelError
-from orchestrai.models.estimators.artifact import GOLDEN_FILE, INFO_FILE, differing
-from orchestrai.models.estimators.boosting import BoostedTrees
+from orchestrai.models.estimators.artifact import GOLDEN_FILE, INFO_FILE, MODEL_FILES, Estimation, differing
 from orchestrai.models.registry.target_port import RECEIPT_FILE, Champion
 from orchestrai.models.remote import lambda_batch
 from orchestrai.models.rows import Floats
@@ -21,11 +20,12 @@ HANDLER = f"{MODULE}.{lambda_batch.handler.__name__}"
 MOST_BYTES = 50 * 1024 * 1024
 
 
-def package(champion: Champion, model: BoostedTrees) -> bytes:
+def package(champion: Champion, model: Estimation) -> bytes:
     """The Zip of a version: the handler, the model, what the rows mean, and its receipt; equal champions give equal bytes."""
     info = champion.scorer.info
     job = {
         "version": champion.scorer.version,
+        "estimator": info.kind,
         "kinds": [column.kind for column in info.columns],
         "names": [column.name for column in info.columns],
         "offset": info.offset,
@@ -33,7 +33,7 @@ def package(champion: Champion, model: BoostedTrees) -> bytes:
     members = {
         f"{MODULE}.py": Path(lambda_batch.__file__).read_bytes(),
         "job.json": canonical_json(job),
-        "model.ubj": model.encode(),
+        MODEL_FILES[info.kind]: model.encode(),
         INFO_FILE: info.encode(),
         RECEIPT_FILE: champion.receipt,
     }
