@@ -175,6 +175,39 @@ def test_the_help_loads_no_heavy_package_and_check_only_what_reads_declarations(
         assert done.stdout.splitlines()[-1] == repr(names)
 
 
+# what was reached with the shipped pipelines, and a handful: whoever needs more takes something else out, or says why
+MOST = {"'check'": 500, "the code location": 635}
+
+
+def test_what_checking_and_loading_pipelines_takes_of_our_own_modules_does_not_creep(tmp_path: Path) -> None:
+    """Half of the start is our own modules: what does a stage's work is loaded when the stage runs, not to say that it is there."""
+    programs = {
+        "'check'": "import sys; from orchestrai.cli import main\nsys.argv = ['x', 'check']\ntry: main()\nexcept SystemExit: pass\n",
+        "the code location": "import sys, orchestrai.definitions\n",
+    }
+    idle = {
+        f"orchestrai.{name}"
+        for name in ("backup.databases.dump", "ingest.run", "ingest.sources.stream_batch", "warehouse.merge")
+    }
+    idle |= {f"orchestrai.vault.{name}" for name in ("heal.heal", "pull.pull", "spread.copy_tasks")}
+    for name, program in programs.items():
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                f"{program}print(*(one for one in sys.modules if one.partition('.')[0] == 'orchestrai'))",
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "ORCHESTRAI_HOME": str(tmp_path)},
+        )
+        loaded = done.stdout.splitlines()[-1].split()
+        assert len(loaded) <= MOST[name], f"expected at most {MOST[name]} modules for {name}, found {len(loaded)}"
+        if name == "'check'":
+            assert not idle & set(loaded), sorted(idle & set(loaded))
+
+
 IMPORT = re.compile(r"^[ ]*from ((?:orchestrai|orchestrai_tests|bench)\b[\w.]*) import (\([^)]*\)|[^\n#]*)", re.MULTILINE)
 
 

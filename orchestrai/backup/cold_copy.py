@@ -12,9 +12,6 @@ from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.restore.ports import Drilled
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode, Stage
-from orchestrai.storage.cloud.control import control_plane
-from orchestrai.storage.url import open_store
-from orchestrai.vault.lifecycle.cold_tier import cold_copy
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.vault.vault import Vault
 
@@ -23,6 +20,10 @@ PRODUCER = Producer("cold_copy", __name__)
 
 def _run(context: RunContext, node: AssetNode[Drilled], partitions: Sequence[str]) -> StageReport:
     """Copy to the cold tier and publish the backup record; what the store did not do is a failed check, not an error."""
+    from orchestrai.storage.cloud.control import control_plane
+    from orchestrai.storage.url import open_store
+    from orchestrai.vault.lifecycle.cold_tier import cold_copy
+
     ledger, spec = context.ledger, (node.subject.backup or BackupSpec()).cold
     vault = context.port(Vault)
     with Meter() as meter:

@@ -1,6 +1,7 @@
 """Heal the vault and its declared replicas as declared, and publish what was wrong, what was mended and what is left."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from orchestrai.backup.checks import HEAL_CHECKS
 from orchestrai.backup.subjects import VaultNode
@@ -13,11 +14,11 @@ from orchestrai.ledger.signing import Keyring
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.storage.base import Store
-from orchestrai.storage.url import open_within_limits
 from orchestrai.vault.format.layout import ROOT
-from orchestrai.vault.heal.heal import Healing, HealPlan, HealReport
-from orchestrai.vault.protection import anchor_of, open_vault, replicas_of
 from orchestrai.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from orchestrai.vault.heal.heal import HealPlan, HealReport
 
 PRODUCER = Producer("heal", __name__)
 # so many objects are named in the facts; the record has all
@@ -26,6 +27,10 @@ NAMED = 20
 
 def _run(context: RunContext, node: AssetNode[VaultNode], partitions: Sequence[str]) -> StageReport:
     """Compare, mend where every backup that has a replica allows it, publish; what is wrong is a failed check, not an error."""
+    from orchestrai.storage.url import open_within_limits
+    from orchestrai.vault.heal.heal import Healing
+    from orchestrai.vault.protection import anchor_of, open_vault, replicas_of
+
     ledger, settings = context.ledger, context.settings
     apply = all(spec.heal == "apply" for spec in node.subject.backups)
     replicas = [open_within_limits(url, settings) for url in replicas_of(node.subject.backups, settings)]
@@ -48,7 +53,7 @@ def _run(context: RunContext, node: AssetNode[VaultNode], partitions: Sequence[s
     return session.commit({WHOLE: _verdicts(plan, report)}, cost=meter.cost(), facts=_facts(stores, plan, report))
 
 
-def _verdicts(plan: HealPlan | None, report: HealReport | None) -> list[Verdict]:
+def _verdicts(plan: "HealPlan | None", report: "HealReport | None") -> list[Verdict]:
     if plan is None:
         return [Verdict(check.name, True, "nothing was backed up yet", "warn") for check in HEAL_CHECKS]
     mended, left = _counts(plan, report)
@@ -63,21 +68,21 @@ def _verdicts(plan: HealPlan | None, report: HealReport | None) -> list[Verdict]
     ]
 
 
-def _counts(plan: HealPlan, report: HealReport | None) -> tuple[int, int]:
+def _counts(plan: "HealPlan", report: "HealReport | None") -> tuple[int, int]:
     """How many wrong objects were mended, and how many were not."""
     failed = {(item.copy, item.key) for item in report.failed} if report else set()
     left = [mend for mend in plan.wrong if report is None or (mend.copy.name, mend.key) in failed]
     return len(plan.wrong) - len(left), len(left)
 
 
-def _wrong(plan: HealPlan | None) -> dict[str, JsonValue]:
+def _wrong(plan: "HealPlan | None") -> dict[str, JsonValue]:
     """What was wrong: where nothing is, the record stays as it is while the vault grows, and nothing new is published."""
     body = plan.as_json() if plan else {}
     named: dict[str, JsonValue] = {name: body[name] for name in ("newer", "unmended", "lost") if name in body}
     return named | {"wrong": [mend.as_json() for mend in (plan.wrong if plan else ())]}
 
 
-def _facts(stores: Sequence[Store], plan: HealPlan | None, report: HealReport | None) -> dict[str, JsonValue]:
+def _facts(stores: Sequence[Store], plan: "HealPlan | None", report: "HealReport | None") -> dict[str, JsonValue]:
     mended, left = _counts(plan, report) if plan else (0, 0)
     return {
         "copies": [store.url for store in stores],

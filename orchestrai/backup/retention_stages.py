@@ -7,10 +7,10 @@ ledger, not among the declarations: one whose pipeline is not deployed today ser
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from orchestrai.backup.checks import RETENTION_CHECKS
 from orchestrai.backup.subjects import DatabaseNode, VaultNode
-from orchestrai.backup.wal.log_retention import trim_log
 from orchestrai.errors import IntegrityError
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.ledger import Ledger
@@ -20,23 +20,26 @@ from orchestrai.ledger.report import StageReport
 from orchestrai.restore.ports import Drilled
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode, Stage
-from orchestrai.storage.cloud.control import control_plane
 from orchestrai.vault.dead_letter_copy import DEAD_LETTERS
-from orchestrai.vault.lifecycle.prune import PruneReport, Pruning
 from orchestrai.vault.lifecycle.prune_run import PRODUCER as PRUNING
 from orchestrai.vault.lifecycle.prune_run import give_back
 from orchestrai.vault.lifecycle.retention import PartitionUse, apply_retention, plan_dataset
 from orchestrai.vault.lifecycle.retention_run import PRODUCER as RETAINING
 from orchestrai.vault.lifecycle.retention_run import retain
-from orchestrai.vault.protection import anchor_of, witness_now
 from orchestrai.vault.spec import BackupSpec, KeepSpec
 from orchestrai.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from orchestrai.vault.lifecycle.prune import PruneReport
 
 CHAMPION, CANDIDATE, RESTORED = "/champion", "/candidate", "/restored"
 
 
 def run_retention(context: RunContext, node: AssetNode[Drilled], *, apply: bool | None = None) -> StageReport:
     """Plan and apply the declared `keep` of a node's subject; `apply` overrules what is declared. Raises OrchestraiError."""
+    from orchestrai.backup.wal.log_retention import trim_log
+    from orchestrai.vault.protection import anchor_of
+
     subject, ledger, vault = node.subject, context.ledger, context.port(Vault)
     spec = subject.backup or BackupSpec()
     anchor = anchor_of(context.settings)
@@ -71,8 +74,12 @@ def _retain_letters(vault: Vault, dataset: str, keep: KeepSpec) -> None:
         apply_retention(vault, plan_dataset(vault, dataset, keep)[0], policy=keep.describe())
 
 
-def run_prune(context: RunContext, node: AssetNode[VaultNode]) -> tuple[StageReport, PruneReport]:
+def run_prune(context: RunContext, node: AssetNode[VaultNode]) -> "tuple[StageReport, PruneReport]":
     """Give back what no snapshot needs, and say which objects went; raises OrchestraiError."""
+    from orchestrai.storage.cloud.control import control_plane
+    from orchestrai.vault.lifecycle.prune import Pruning
+    from orchestrai.vault.protection import anchor_of, witness_now
+
     ledger, vault = context.ledger, context.port(Vault)
     inputs = list(_inputs(ledger, node.deps))
     anchor = anchor_of(context.settings)

@@ -7,15 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrai.backup.checks import DUMP_CHECKS, REGISTRY_CHECKS
-from orchestrai.backup.databases.dump import Dump, dump_postgres, dump_sqlite
-from orchestrai.backup.databases.dump_snapshot import dump_sqlite_files, earlier_dump, keep_dump, sqlite_files
-from orchestrai.backup.folder_files import list_folder
-from orchestrai.backup.instance_files import find_instance, postgres_reference
 from orchestrai.backup.ports import Definitions, KeptModel
-from orchestrai.backup.registry_files import REGISTRY, registry_contents
 from orchestrai.backup.subjects import DatabaseNode, HouseNode
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
@@ -26,10 +21,12 @@ from orchestrai.restore.ports import Drilled
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.vault.commit.source import SourceFile
-from orchestrai.vault.protection import protect, protection_of, require_ready
-from orchestrai.vault.run import VERSION_CHECK, KeepTask, SnapshotTask, keep, snapshot
+from orchestrai.vault.run import VERSION_CHECK
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from orchestrai.backup.databases.dump import Dump
 
 FEATURES, MODEL = Producer("feature_backup", __name__), Producer("model_backup", __name__)
 DUMPED, DEFINED = Producer("dump", __name__), Producer("snapshot", __name__)
@@ -38,6 +35,8 @@ Work = Callable[[RunContext, AssetNode[Any]], StageReport]
 
 def protected(work: Work, context: RunContext, node: AssetNode[Any]) -> StageReport:
     """Write the snapshot, then lock, copy and anchor it as declared."""
+    from orchestrai.vault.protection import protect, protection_of, require_ready
+
     vault = context.port(Vault)
     wanted = protection_of(node.subject.backup or BackupSpec(), context.settings)
     require_ready(vault, wanted, node.asset)
@@ -55,6 +54,8 @@ def _refused(asset: str, message: str) -> StageReport:
 
 def _features(context: RunContext, node: AssetNode[Drilled]) -> StageReport:
     """Only partitions that changed since the newest snapshot are looked at; the others are taken from it whole."""
+    from orchestrai.vault.run import SnapshotTask, snapshot
+
     ledger, vault = context.ledger, context.port(Vault)
     source = node.subject.live_asset
     table = ledger.find(source)
@@ -80,6 +81,9 @@ def _features(context: RunContext, node: AssetNode[Drilled]) -> StageReport:
 
 
 def _model(context: RunContext, node: AssetNode[KeptModel]) -> StageReport:
+    from orchestrai.backup.registry_files import REGISTRY, registry_contents
+    from orchestrai.vault.run import KeepTask, keep
+
     model, ledger = node.subject, context.ledger
     candidate, champion = model.asset("candidate"), model.asset("champion")
     contents, inputs = registry_contents(ledger, candidate=candidate, champion=champion)
@@ -102,6 +106,8 @@ def _model(context: RunContext, node: AssetNode[KeptModel]) -> StageReport:
 
 
 def _database(context: RunContext, node: AssetNode[DatabaseNode | HouseNode]) -> StageReport:
+    from orchestrai.backup.databases.dump_snapshot import keep_dump
+
     subject = node.subject
     minimum = subject.spec.minimum_rows if isinstance(subject, DatabaseNode) else 0
     with TemporaryDirectory(prefix="orchestrai-dump-") as folder:
@@ -109,7 +115,11 @@ def _database(context: RunContext, node: AssetNode[DatabaseNode | HouseNode]) ->
         return keep_dump(context, context.port(Vault), asset=node.asset, dump=dump, producer=DUMPED, minimum_rows=minimum)
 
 
-def _dumped(context: RunContext, subject: DatabaseNode | HouseNode, folder: Path) -> Dump:
+def _dumped(context: RunContext, subject: DatabaseNode | HouseNode, folder: Path) -> "Dump":
+    from orchestrai.backup.databases.dump import dump_postgres, dump_sqlite
+    from orchestrai.backup.databases.dump_snapshot import dump_sqlite_files, earlier_dump, sqlite_files
+    from orchestrai.backup.instance_files import find_instance, postgres_reference
+
     if isinstance(subject, DatabaseNode):
         reference = f"env://{subject.spec.dsn_env}"
         file = sqlite_path(reference)
@@ -135,6 +145,8 @@ def sqlite_path(reference: str) -> Path | None:
 
 
 def _definitions(context: RunContext, node: AssetNode[HouseNode]) -> StageReport:
+    from orchestrai.vault.run import KeepTask, keep
+
     contents = {name: definition_files(folder) for name, folder in context.port(Definitions).folders().items()}
     facts: Mapping[str, JsonValue] = {"pipelines": [*sorted(contents)]}
     return keep(context, context.port(Vault), KeepTask(node.subject.kept_as, node.asset, DEFINED, contents, facts=facts))
@@ -142,6 +154,8 @@ def _definitions(context: RunContext, node: AssetNode[HouseNode]) -> StageReport
 
 def definition_files(folder: Path) -> list[SourceFile]:
     """The files of a pipeline's folder, without caches and hidden ones."""
+    from orchestrai.backup.folder_files import list_folder
+
     files = list_folder(folder)[WHOLE]
     return [file for file in files if not any(p.startswith((".", "__pycache__")) for p in file.path.split("/"))]
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
@@ -17,19 +18,11 @@ from orchestrai.core.time.partition_key import by_value, value_part, values_of
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import FeatureViewError
 from orchestrai.features.completeness.lacking import DatasetState, Reasons, dataset_state
-from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.engine import Engine, Reads
-from orchestrai.features.engines.python_engine import PythonEngine
-from orchestrai.features.incremental.slices import Mend, growth, mend
-from orchestrai.features.incremental.tail_run import Continuation, TailRuns, tail_runs
-from orchestrai.features.partition_run import PartitionRuns
 from orchestrai.features.plan import Planner, Task, union
 from orchestrai.features.ports import DeclaredView, Engines
 from orchestrai.features.spec import FeatureViewSpec
-from orchestrai.features.staleness.current_partitions import judged_today, with_unchanged
-from orchestrai.features.staleness.recompute import to_compute
-from orchestrai.features.staleness.stale_features import FeatureStaleness, judged, stale_features
-from orchestrai.features.views.column_lineage import COLUMNS, recorded_columns
+from orchestrai.features.staleness.stale_features import stale_features
 from orchestrai.features.views.declared_checks import declared_checks
 from orchestrai.features.views.view import FeatureView
 from orchestrai.features.views.view_inputs import Files, Inputs, open_inputs
@@ -41,6 +34,10 @@ from orchestrai.stage.last_judgement import FACT
 from orchestrai.stage.outcomes import Partitioned, published, settle, with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import flags_of
+
+if TYPE_CHECKING:
+    from orchestrai.features.incremental.slices import Mend
+    from orchestrai.features.incremental.tail_run import Continuation, TailRuns
 
 # engines are handed in, and give the same bytes only as long as they are these
 PRODUCER = Producer("features", __name__, also=("orchestrai.features.engines.spark_engine",))
@@ -94,6 +91,15 @@ def _of_each_value(ledger: Ledger, view: FeatureView, task: FeatureTask) -> list
 
 
 def _compute(context: RunContext, view: FeatureView, task: FeatureTask, engine: Engine | None) -> StageReport:
+    from orchestrai.features.engines.duckdb_engine import DuckDbEngine
+    from orchestrai.features.engines.python_engine import PythonEngine
+    from orchestrai.features.incremental.tail_run import tail_runs
+    from orchestrai.features.partition_run import PartitionRuns
+    from orchestrai.features.staleness.current_partitions import judged_today, with_unchanged
+    from orchestrai.features.staleness.recompute import to_compute
+    from orchestrai.features.staleness.stale_features import FeatureStaleness, judged
+    from orchestrai.features.views.column_lineage import COLUMNS, recorded_columns
+
     ledger, asset, tails = context.ledger, task.asset, task.tails
     engine = engine or DuckDbEngine()
     local = engine if isinstance(engine, DuckDbEngine) else DuckDbEngine()
@@ -206,9 +212,12 @@ class _Basis:
 
 
 def _fetched(
-    view: FeatureView, todo: Sequence[Task], basis: _Basis, stack: ExitStack, tails: TailRuns | None
-) -> tuple[dict[str, Mend], dict[str, Continuation], Files]:
+    view: FeatureView, todo: Sequence[Task], basis: _Basis, stack: ExitStack, tails: "TailRuns | None"
+) -> "tuple[dict[str, Mend], dict[str, Continuation], Files]":
     """Which partitions need only their end computed, which go on from a tail, and the verified files that the others read."""
+    from orchestrai.features.incremental.slices import Mend, growth, mend
+    from orchestrai.features.incremental.tail_run import Continuation
+
     current, opened, code = basis.current, basis.opened, basis.code
     primary = next(iter(view.tables))
     grown = {task.key: increment for task in todo if (increment := growth(view, task, current, opened, code)) is not None}

@@ -7,11 +7,8 @@ from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import Grain
 from orchestrai.core.verdict import CheckInfo
 from orchestrai.ingest.anomaly.hold_audit import hold_check
-from orchestrai.ingest.incremental import follow
 from orchestrai.ingest.keys.key_audit import key_check
 from orchestrai.ingest.ports import LandedDataset
-from orchestrai.ingest.run import ingest
-from orchestrai.ingest.sources.landing import open_landing, require_landing
 from orchestrai.ingest.spec import DatasetTask
 from orchestrai.ledger.report import StageReport
 from orchestrai.stage.context import RunContext
@@ -27,6 +24,9 @@ _KINDS = {"objects": "file", "stream": "stream", "http": "api", "sql": "sql"}
 
 
 def _run(context: RunContext, node: AssetNode[LandedDataset], partitions: Sequence[str]) -> StageReport:
+    from orchestrai.ingest.incremental import follow
+    from orchestrai.ingest.run import ingest
+
     dataset, source = node.subject, node.subject.source
     task = DatasetTask(node.asset, source, dataset.contract, node.grain, tuple(partitions))
     if source.positioned:
@@ -39,6 +39,8 @@ def _run(context: RunContext, node: AssetNode[LandedDataset], partitions: Sequen
 
 def _landing(context: RunContext, task: DatasetTask) -> Store:
     """Where objects land; a folder that is gone is an outage, unless all that is wanted was taken or looked at before."""
+    from orchestrai.ingest.sources.landing import open_landing, require_landing
+
     landing, current = open_landing(task.source.url, context.home), context.ledger.find(task.asset)
     taken = current is not None and all(key in current.partitions for key in task.partitions)
     return landing if taken or context.overrides else require_landing(landing, task.source)

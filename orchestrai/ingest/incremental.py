@@ -9,27 +9,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrai.contracts.contract import Contract
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.time.calendar import Grain
 from orchestrai.core.verdict import Verdict
 from orchestrai.errors import ConfigError
-from orchestrai.ingest.originals.published_originals import require_same_cut
-from orchestrai.ingest.sources.kafka import KafkaSettings, KafkaSource, open_stream, stream_address
-from orchestrai.ingest.sources.landing import check_landing
-from orchestrai.ingest.sources.stream import StreamFeed, as_position, published_offsets
-from orchestrai.ingest.sources.stream_batch import ingest_stream
-from orchestrai.ingest.sources.stream_log import StreamLog
-from orchestrai.ingest.sources.stream_rows import sliced
-from orchestrai.ingest.sources.table_batch import ingest_table
-from orchestrai.ingest.sources.table_reader import TableReader
-from orchestrai.ingest.sources.table_source import table_of
 from orchestrai.ingest.spec import DatasetTask, SourceSpec
-from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import Cost, Meter, PartitionOutcome, StageReport
-from orchestrai.privacy.ingest_guard import refuse_sealed_keys
 from orchestrai.stage.context import RunContext
+
+if TYPE_CHECKING:
+    from orchestrai.ingest.sources.kafka import KafkaSettings, KafkaSource
+    from orchestrai.ingest.sources.stream_log import StreamLog
+    from orchestrai.ledger.ledger import Ledger
 
 PEEK_RECORDS = 10_000
 _COUNTED = ("records", "rows", "dead_letters", "repeated", "erased")
@@ -37,6 +31,12 @@ _COUNTED = ("records", "rows", "dead_letters", "repeated", "erased")
 
 def check_source(source: SourceSpec, contract: Contract, grain: Grain) -> None:
     """Raise ConfigError for a declaration of a source that could never be read; asks nobody."""
+    from orchestrai.ingest.sources.kafka import stream_address
+    from orchestrai.ingest.sources.landing import check_landing
+    from orchestrai.ingest.sources.table_reader import TableReader
+    from orchestrai.ingest.sources.table_source import table_of
+    from orchestrai.privacy.ingest_guard import refuse_sealed_keys
+
     of_objects = [column.name for column in contract.columns if column.derive and column.derive.of_object]
     if of_objects and source.positioned:
         raise ConfigError(
@@ -53,7 +53,9 @@ def check_source(source: SourceSpec, contract: Contract, grain: Grain) -> None:
         check_landing(source)
 
 
-def _settings(source: SourceSpec) -> KafkaSettings:
+def _settings(source: SourceSpec) -> "KafkaSettings":
+    from orchestrai.ingest.sources.kafka import KafkaSettings
+
     options = source.stream
     more = dict(options.options)
     return KafkaSettings(
@@ -70,8 +72,10 @@ def _settings(source: SourceSpec) -> KafkaSettings:
 
 
 @contextmanager
-def opened_stream(source: SourceSpec, home: Path) -> Iterator[KafkaSource | StreamLog]:
+def opened_stream(source: SourceSpec, home: Path) -> "Iterator[KafkaSource | StreamLog]":
     """The stream of a declaration; the embedded log lies in `<home>/streams`. Raises ConfigError, MissingExtra."""
+    from orchestrai.ingest.sources.kafka import open_stream
+
     with open_stream(source.url, home / "streams", _settings(source)) as stream:
         yield stream
 
@@ -87,9 +91,12 @@ class Pending:
 
 
 def pending(
-    ledger: Ledger, *, asset: str, source: SourceSpec, home: Path, contract: Contract, grain: Grain
+    ledger: "Ledger", *, asset: str, source: SourceSpec, home: Path, contract: Contract, grain: Grain
 ) -> Pending | None:
     """Look at a stream without taking anything; None when all of it is published. Raises as `StreamFeed`."""
+    from orchestrai.ingest.sources.stream import StreamFeed, as_position, published_offsets
+    from orchestrai.ingest.sources.stream_rows import sliced
+
     with opened_stream(source, home) as stream:
         known = published_offsets(ledger, asset, stream.topic)
         bounds = stream.bounds()
@@ -104,7 +111,7 @@ def pending(
     return Pending(tuple(keys), batch.lag + len(batch.records), ends, oldest)
 
 
-def behind(ledger: Ledger, raw_events: str, restored: str) -> dict[str, str]:
+def behind(ledger: "Ledger", raw_events: str, restored: str) -> dict[str, str]:
     """The partitions whose raw events are newer than what was restored of them, with the root they have now."""
     raw, done = ledger.find(raw_events), ledger.find(restored)
     there = {key: entry.root for key, entry in done.partitions.items()} if done else {}
@@ -117,6 +124,8 @@ def follow(context: RunContext, task: DatasetTask) -> StageReport:
     Ends at what was there when it began. A refused batch ends it too, and stays in the source. The report has an outcome for each
     of the task's partitions that is due and for each that was fed. Raises StorageError, IntegrityError, ConcurrentCommit, ConfigError.
     """
+    from orchestrai.ingest.originals.published_originals import require_same_cut
+
     require_same_cut(context.ledger.find(task.asset), task.grain)
     context.begin(f"what {task.asset} is read on from")
     with Meter() as meter:
@@ -126,6 +135,10 @@ def follow(context: RunContext, task: DatasetTask) -> StageReport:
 
 
 def _batches(context: RunContext, task: DatasetTask) -> Iterator[StageReport]:
+    from orchestrai.ingest.sources.stream_batch import ingest_stream
+    from orchestrai.ingest.sources.table_batch import ingest_table
+    from orchestrai.ingest.sources.table_source import table_of
+
     if task.source.kind == "sql":
         table, more = table_of(task.source, task.contract.event_time, context.home), True
         while more:

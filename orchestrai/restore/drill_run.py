@@ -1,6 +1,7 @@
 """The drill of whatever has snapshots, published: a snapshot that was not proven is not published as a drill."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import WHOLE
@@ -8,12 +9,15 @@ from orchestrai.core.verdict import CheckInfo
 from orchestrai.ledger.manifest import canonical_json
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
-from orchestrai.restore.drill import DrillReport, Prove, drill
+from orchestrai.restore.drill import DrillReport
 from orchestrai.restore.ports import Drilled, Drills, Proofs, RecoveryPoints
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.vault.spec import BackupSpec
 from orchestrai.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from orchestrai.restore.drill import Prove
 
 PRODUCER = Producer("drill", __name__)
 CHECKS = (
@@ -27,12 +31,14 @@ Own = Callable[[RunContext], DrillReport]
 
 
 def publish_drill(
-    context: RunContext, asset: str, subject: Drilled, prove: Prove | None = None, own: Own | None = None
+    context: RunContext, asset: str, subject: Drilled, prove: "Prove | None" = None, own: Own | None = None
 ) -> StageReport:
     """Drill what is kept of a subject, in its `own` way where it has one, and publish what was measured as `asset`.
 
     Nothing would be lost where the newest snapshot is the current version of the live asset; else its age is what would be.
     """
+    from orchestrai.restore.drill import drill
+
     ledger, vault = context.ledger, context.port(Vault)
     now = ledger.find(subject.live_asset) if subject.live_asset else None
     with Meter() as meter:

@@ -15,30 +15,23 @@ from orchestrai.core.time.calendar import Grain
 from orchestrai.core.tree.ordered_keys import Overlay
 from orchestrai.core.verdict import Audit, Verdict
 from orchestrai.errors import DigestMismatch, MissingObject
-from orchestrai.ingest.coverage_audit import coverage_finding
 from orchestrai.ingest.ports import LandedDataset
 from orchestrai.ledger.dataset import Dataset, verified
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.manifest import FileEntry
-from orchestrai.ledger.quarantine import closed_gates
 from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, PartitionOutcome, StageReport
 from orchestrai.ledger.session import Session
 from orchestrai.restore.open_partitions.closed_partitions import ClosedPartitions, closing_check
 from orchestrai.restore.open_partitions.growing_partitions import NOTHING, GrowingPartitions, RestoredFiles
 from orchestrai.restore.plan import PartitionPlan, plan_restore
-from orchestrai.restore.read_back import copy_out
-from orchestrai.restore.warm_up import require_warm, survey
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.contract_record import judged_by
 from orchestrai.stage.outcomes import published, settle, with_outcomes
-from orchestrai.stage.recorded_bytes import as_published, intact, made_when_over, with_standing
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Places, StalePartition, difference
-from orchestrai.storage.cloud.control import control_plane
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.run import VERSION_CHECK
-from orchestrai.vault.spread.copy_tasks import put_out
 from orchestrai.vault.vault import Vault
 
 PRODUCER = Producer("restored", __name__)
@@ -72,6 +65,9 @@ def restore(
     what is over and unlike the partitions before it. The receipt carries the `parameters`. Raises RestoreError, MissingObject,
     DigestMismatch, IntegrityError: then nothing is published. Never writes over live data.
     """
+    from orchestrai.restore.warm_up import require_warm, survey
+    from orchestrai.storage.cloud.control import control_plane
+
     ledger, snapshot, asset = context.ledger, task.snapshot, task.asset
     context.begin(f"{asset}@{task.partitions[0]}" if task.partitions else asset)
     begun = time.perf_counter()
@@ -148,6 +144,9 @@ def _stage(context: RunContext, vault: Vault, session: Session, parts: Sequence[
 
 def _copied(context: RunContext, vault: Vault, session: Session, part: PartitionPlan) -> dict[str, int]:
     """Write the files of a partition here; how long each lies compressed, 0 where it does not, by its key."""
+    from orchestrai.restore.read_back import copy_out
+    from orchestrai.vault.spread.copy_tasks import put_out
+
     lake = context.ledger.lake
     packed: dict[str, int] = {}
 
@@ -177,6 +176,8 @@ def _staged_data(ledger: Ledger, session: Session, partition: str) -> Iterator[d
 
 
 def _run(context: RunContext, node: AssetNode[LandedDataset], partitions: Sequence[str]) -> StageReport:
+    from orchestrai.stage.recorded_bytes import with_standing
+
     dataset, ledger = node.subject, context.ledger
     upstream = dataset.asset("snapshot")
     ready, missing = published(ledger, upstream, dataset, partitions)
@@ -215,6 +216,9 @@ def _restored_already(
 
     What batches feed is judged anew, since its own rules say when it is over. A run that is a proof restores all of it again.
     """
+    from orchestrai.ledger.quarantine import closed_gates
+    from orchestrai.stage.recorded_bytes import as_published, intact
+
     dataset, ledger = node.subject, context.ledger
     current, snapshot = ledger.find(node.asset), ledger.find(dataset.asset("snapshot"))
     if current is None or snapshot is None or context.overrides or dataset.positioned or node.grain == "all":
@@ -229,11 +233,15 @@ def _restored_already(
 
 
 def _made_so(current: Dataset, key: str, node: AssetNode[LandedDataset], parameters: Mapping[str, JsonValue]) -> bool:
+    from orchestrai.stage.recorded_bytes import made_when_over
+
     receipt = made_when_over(current, key, node.grain, PRODUCER.code)
     return receipt is not None and dict(receipt.parameters) == dict(parameters)
 
 
 def _audit(context: RunContext, node: AssetNode[LandedDataset]) -> Judge:
+    from orchestrai.ingest.coverage_audit import coverage_finding
+
     dataset = node.subject
     raw = context.ledger.find(dataset.asset("raw_events"))
     history = Overlay[int](raw.partitions if raw else None, attrgetter("rows"))

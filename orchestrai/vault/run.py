@@ -4,7 +4,6 @@ are there."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from orchestrai.contracts.same_version import same_version
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.progress import Progress
@@ -22,13 +21,10 @@ from orchestrai.stage.outcomes import published, settle, with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.vault.change.unusual_change import INFO as UNUSUAL_CHANGE
 from orchestrai.vault.change.unusual_change import change_verdict
-from orchestrai.vault.commit.published_files import sources_of
 from orchestrai.vault.commit.source import SourceFile
-from orchestrai.vault.dead_letter_copy import DEAD_LETTERS, keep_dead_letters
 from orchestrai.vault.format.lists import StoredFile
 from orchestrai.vault.format.records import SnapshotCommit
 from orchestrai.vault.ports import BackedUpDataset
-from orchestrai.vault.protection import protect, protection_of, require_ready
 from orchestrai.vault.vault import Vault
 
 PRODUCER = Producer("snapshot", __name__)
@@ -78,6 +74,9 @@ def snapshot(context: RunContext, vault: Vault, task: SnapshotTask) -> StageRepo
     ledger's commit: where a root differs nothing is published, and the vault's commit, which no receipt names, is forgotten again.
     Raises NotReceipted, DigestMismatch, SessionExpired; then nothing is published.
     """
+    from orchestrai.contracts.same_version import same_version
+    from orchestrai.vault.commit.published_files import sources_of
+
     ledger, source, drop = context.ledger, task.source, task.drop
     with Meter() as meter:
         session = ledger.session(task.asset, task.producer)
@@ -231,6 +230,9 @@ def _facts(vault: Vault, commit: SnapshotCommit) -> dict[str, JsonValue]:
 
 
 def _run(context: RunContext, node: AssetNode[BackedUpDataset], partitions: Sequence[str]) -> StageReport:
+    from orchestrai.vault.dead_letter_copy import DEAD_LETTERS, keep_dead_letters
+    from orchestrai.vault.protection import protect, protection_of, require_ready
+
     dataset = node.subject
     ready, missing = published(context.ledger, dataset.asset("raw_events"), dataset, partitions)
     letters = dataset.asset(DEAD_LETTERS)

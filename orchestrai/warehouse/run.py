@@ -24,14 +24,9 @@ from orchestrai.stage.context import RunContext
 from orchestrai.stage.outcomes import published, settle, with_outcomes
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Cause, Places, StalePartition, difference, upstream
-from orchestrai.warehouse.cloud.cloud_table import CloudTarget
-from orchestrai.warehouse.merge import load_table
-from orchestrai.warehouse.older_files import as_declared
 from orchestrai.warehouse.ports import DeclaredLoad
 from orchestrai.warehouse.spec import LoadSpec
-from orchestrai.warehouse.sqlalchemy_target import SqlAlchemyTarget
 from orchestrai.warehouse.target import STAGED, Statements, quoted, widen_table
-from orchestrai.warehouse.targets import WarehouseTarget, opened_target
 
 PRODUCER = Producer("warehouse", __name__)
 
@@ -39,6 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from orchestrai.contracts.contract import Contract
+    from orchestrai.warehouse.targets import WarehouseTarget
 
 LOADS = "orchestrai_partition_loads"
 NOTE = "load.json"
@@ -79,6 +75,10 @@ def load_partitions(
     whose rows do not count up after the insert is left as it was: raises IntegrityError. Raises NotReceipted, StorageError,
     ConfigError, MissingExtra.
     """
+    from orchestrai.warehouse.merge import load_table
+    from orchestrai.warehouse.sqlalchemy_target import SqlAlchemyTarget
+    from orchestrai.warehouse.targets import opened_target
+
     spec, source = load.spec, load.source_asset
     with Meter() as meter, ExitStack() as resources:
         dataset = ledger.open(source)
@@ -142,13 +142,15 @@ def stale_loads(ledger: Ledger, spec: LoadSpec, *, source: str, asset: str, abov
 
 
 def _replaced(
-    target: WarehouseTarget,
+    target: "WarehouseTarget",
     dataset: Dataset,
     wanted: Sequence[str],
     contract: "Contract | None",
 ) -> dict[str, int]:
     """Load the partitions that the table holds otherwise; the rows of each."""
     import pyarrow.parquet as pq
+
+    from orchestrai.warehouse.older_files import as_declared
 
     done: dict[str, int] = {}
     with (
@@ -183,7 +185,10 @@ def _replaced(
 
 
 @contextmanager
-def _opened(target: WarehouseTarget) -> Iterator[PartitionTable]:
+def _opened(target: "WarehouseTarget") -> Iterator[PartitionTable]:
+    from orchestrai.warehouse.cloud.cloud_table import CloudTarget
+    from orchestrai.warehouse.sqlalchemy_target import SqlAlchemyTarget
+
     if isinstance(target, SqlAlchemyTarget | CloudTarget):
         with target.transaction() as table:
             yield table

@@ -5,6 +5,7 @@ The copy's own state lies in the copy, signed by this home's key; what is publis
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from orchestrai.backup.airgap.pulled_vault import PulledVaultNode
 from orchestrai.core.canonical import JsonValue, canonical_json
@@ -14,15 +15,12 @@ from orchestrai.core.verdict import CheckInfo, Verdict
 from orchestrai.ledger.ledger import Ledger
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.ledger.signing import Keyring
-from orchestrai.ledger.trust.key_rules import governed
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode, Stage
-from orchestrai.storage.url import open_store
-from orchestrai.vault.protection import is_sealed, open_vault
-from orchestrai.vault.pull.pull import Pull, PullReport, PullTerms
-from orchestrai.vault.replica.read_only_store import ReadOnlyStore
 from orchestrai.vault.vault import Vault
-from orchestrai.vault.vault_store import identity_record
+
+if TYPE_CHECKING:
+    from orchestrai.vault.pull.pull import PullReport
 
 PRODUCER = Producer("pull", __name__)
 PULLED = "pulled"
@@ -33,6 +31,9 @@ NAMED = 20
 
 def _run(context: RunContext, node: AssetNode[PulledVaultNode], partitions: Sequence[str]) -> StageReport:
     """Pull, publish; what is not right is a failed check, and the copy stays as it is there. Raises OrchestraiError."""
+    from orchestrai.storage.url import open_store
+    from orchestrai.vault.pull.pull import Pull, PullTerms
+
     spec = node.subject.spec
     with Meter() as meter:
         session = context.ledger.session(node.asset, PRODUCER)
@@ -50,6 +51,12 @@ def _run(context: RunContext, node: AssetNode[PulledVaultNode], partitions: Sequ
 
 def _opened(context: RunContext, url: str, root: str) -> Vault:
     """The vault of the other account, which can be read alone, under the keys that its root names."""
+    from orchestrai.ledger.trust.key_rules import governed
+    from orchestrai.storage.url import open_store
+    from orchestrai.vault.protection import is_sealed, open_vault
+    from orchestrai.vault.replica.read_only_store import ReadOnlyStore
+    from orchestrai.vault.vault_store import identity_record
+
     store = ReadOnlyStore(open_store(url))
     folder, signer = context.settings.key_folder, context.ledger.signer
     keyring = governed(store, Keyring({}), folder=folder, root=root)
@@ -59,7 +66,7 @@ def _opened(context: RunContext, url: str, root: str) -> Vault:
     return Vault(store, signer, keyring, encryption=sealing)
 
 
-def _verdict(report: PullReport) -> Verdict:
+def _verdict(report: "PullReport") -> Verdict:
     if report.ok:
         return Verdict(
             PULLED, True, f"{report.snapshots} snapshots, {report.objects} objects, {report.bytes:,} bytes are new"

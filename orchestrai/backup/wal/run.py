@@ -5,15 +5,11 @@ base --> wal --> drill
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from orchestrai.backup.run import protected
 from orchestrai.backup.subjects import DatabaseNode
-from orchestrai.backup.wal.base_backup import take_base
-from orchestrai.backup.wal.log_archive import DATA, NOTE, read_log
-from orchestrai.backup.wal.log_position import CHECKS, log_position, log_source
-from orchestrai.backup.wal.log_retention import trim_log
-from orchestrai.backup.wal.receiver.log_connection import Received
-from orchestrai.backup.wal.receiver.receive import Receiver, ReceiverBusy
+from orchestrai.backup.wal.log_position import CHECKS
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.code_identity import Producer
 from orchestrai.core.time.calendar import WHOLE
@@ -24,9 +20,10 @@ from orchestrai.ledger.receipt import InputRef
 from orchestrai.ledger.report import Meter, StageReport
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode, Stage
-from orchestrai.vault.protection import protect, protection_of, require_ready
-from orchestrai.vault.run import KeepTask, keep
 from orchestrai.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from orchestrai.backup.wal.receiver.log_connection import Received
 
 BASED, FOLLOWED = Producer("base", __name__), Producer("wal", __name__)
 BASE_CHECKS = (CheckInfo("base", True, "The base backup is of the server whose log is kept, and whole."),)
@@ -34,6 +31,11 @@ BASE_CHECKS = (CheckInfo("base", True, "The base backup is of the server whose l
 
 def _base(context: RunContext, node: AssetNode[DatabaseNode]) -> StageReport:
     """Copy the server. Its log is followed before: what is written meanwhile is in the base, what comes after must be in the log."""
+    from orchestrai.backup.wal.base_backup import take_base
+    from orchestrai.backup.wal.log_archive import DATA, NOTE, read_log
+    from orchestrai.backup.wal.log_position import log_source
+    from orchestrai.vault.run import KeepTask, keep
+
     subject, vault = node.subject, context.port(Vault)
     source = log_source(subject, vault, context.settings)
     _catch_up(vault, subject, context)
@@ -55,8 +57,11 @@ def _base(context: RunContext, node: AssetNode[DatabaseNode]) -> StageReport:
         return keep(context, vault, task)
 
 
-def _catch_up(vault: Vault, subject: DatabaseNode, context: RunContext) -> Received | None:
+def _catch_up(vault: Vault, subject: DatabaseNode, context: RunContext) -> "Received | None":
     """Commit what the server has now; None where a receiver does that already."""
+    from orchestrai.backup.wal.log_position import log_source
+    from orchestrai.backup.wal.receiver.receive import Receiver, ReceiverBusy
+
     receiver = Receiver(vault, log_source(subject, vault, context.settings))
     try:
         return receiver.catch_up()
@@ -66,6 +71,10 @@ def _catch_up(vault: Vault, subject: DatabaseNode, context: RunContext) -> Recei
 
 def _log(context: RunContext, node: AssetNode[DatabaseNode]) -> StageReport:
     """Bring the log up to now, protect it, and publish where it stands."""
+    from orchestrai.backup.wal.log_position import log_position
+    from orchestrai.backup.wal.log_retention import trim_log
+    from orchestrai.vault.protection import protect, protection_of, require_ready
+
     subject, vault = node.subject, context.port(Vault)
     wanted = protection_of(subject.spec, context.settings)
     require_ready(vault, wanted, node.asset)

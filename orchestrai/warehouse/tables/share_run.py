@@ -20,11 +20,6 @@ from orchestrai.secrets.reference import is_reference, resolve_secret
 from orchestrai.stage.context import RunContext
 from orchestrai.stage.stage import AssetNode, Stage
 from orchestrai.stage.staleness import Places, StalePartition, difference, upstream
-from orchestrai.storage.url import open_store
-from orchestrai.warehouse.tables.delta_table import DeltaTable
-from orchestrai.warehouse.tables.follow import follow
-from orchestrai.warehouse.tables.iceberg.iceberg_catalog import IcebergPlace
-from orchestrai.warehouse.tables.iceberg.iceberg_table import IcebergTable
 from orchestrai.warehouse.tables.ports import SharedSubject
 from orchestrai.warehouse.tables.share_spec import ShareSpec
 from orchestrai.warehouse.tables.shared_table import SharedTable
@@ -37,6 +32,11 @@ CHECKS = (CheckInfo("row_count", True, "The table has as many rows as its versio
 
 def open_table(context: RunContext, subject: SharedSubject) -> SharedTable:
     """The declared table; nothing is asked of it yet. Raises ConfigError."""
+    from orchestrai.storage.url import open_store
+    from orchestrai.warehouse.tables.delta_table import DeltaTable
+    from orchestrai.warehouse.tables.iceberg.iceberg_catalog import IcebergPlace
+    from orchestrai.warehouse.tables.iceberg.iceberg_table import IcebergTable
+
     spec, ledger = subject.spec, context.ledger
     if spec.form == "delta":
         return DeltaTable(subject.source_asset, ledger.lake, subject.declared_columns, context.now)
@@ -73,6 +73,8 @@ def catalog_url(declared: str, home: Path) -> str:
 
 
 def _run(context: RunContext, node: AssetNode[SharedSubject], partitions: Sequence[str]) -> StageReport:
+    from orchestrai.warehouse.tables.follow import follow
+
     subject, ledger = node.subject, context.ledger
     source, now = subject.source_asset, context.now()
 
