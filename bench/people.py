@@ -17,7 +17,6 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -70,14 +69,9 @@ def count_lines(text: str) -> int:
 
 
 def effort(recipe: dict[str, Any], steps: list[Any]) -> tuple[int, int]:
-    """Files that a person writes or edits in some steps, and the lines of them."""
-    texts: dict[str, int] = {}
-    for step in steps:
-        if isinstance(step, dict) and "serve" not in step:
-            path = step.get("write") or step["edit"]
-            text = recipe["files"][path] if "write" in step else step["with"]
-            texts[path] = texts.get(path, 0) + count_lines(text)
-    return len(texts), sum(texts.values())
+    """Files that a person writes in some steps, and the lines of them."""
+    texts = {step["write"]: recipe["files"][step["write"]] for step in steps if isinstance(step, dict)}
+    return len(texts), sum(map(count_lines, texts.values()))
 
 
 def environment_of(recipe: dict[str, Any], folder: pathlib.Path) -> tuple[dict[str, str], str]:
@@ -117,46 +111,16 @@ class Bench:
     ) -> None:
         self.task, self.recipe = task, recipe
         self.folder = folder
-        self.port = free_port()
         self.variables, missing = environment_of(recipe, environments)
         self.side = Side(task["task"], recipe["name"], missing=missing)
-        self.data: Data = write_data(task["data"], folder / "exports")
+        self.data: Data = write_data(folder / "exports")
 
     def typed(self, line: str) -> str:
         """A command as a person types it here."""
-        filled = {"{first}": self.data.first, "{last}": self.data.last, "{port}": str(self.port)}
+        filled = {"{first}": self.data.first, "{last}": self.data.last}
         for name, value in filled.items():
             line = line.replace(name, value)
         return line
-
-    def served(self, line: str, commands: list[str], step: Step) -> bool:
-        """Commands against a server that is started for them and stopped behind them."""
-        before, began, counted = os.times(), time.monotonic(), step.cpu
-        log = self.folder / "serve_of_bench.txt"
-        with log.open("w") as to:
-            server = subprocess.Popen(
-                ["bash", "-c", f"exec {self.typed(line)}"],
-                cwd=self.folder,
-                env=self.variables,
-                stdout=to,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            while server.poll() is None and not answers(self.port) and time.monotonic() - began < SOON:
-                time.sleep(0.05)
-            step.wall += time.monotonic() - began
-            good = server.poll() is None and all(self.command(one, step) for one in commands)
-        finally:
-            server.terminate()
-            code = server.wait()
-        after = os.times()
-        # the commands are children, too
-        step.cpu = counted + after.children_user + after.children_system - before.children_user - before.children_system
-        step.output += log.read_text()
-        log.unlink()
-        if not good:
-            step.code = step.code or abs(code) or 1
-        return good
 
     def command(self, line: str, step: Step) -> bool:
         """Run one command; whether it ended with 0."""
@@ -185,26 +149,15 @@ class Bench:
 
     def run(self, name: str, steps: list[Any]) -> Step:
         """Do the steps until one fails; then look at what stands."""
-        typed = [[one] if isinstance(one, str) else [one["serve"], *one["then"]] if "serve" in one else [] for one in steps]
-        step = Step(name, sum(map(len, typed)))
+        step = Step(name, sum(isinstance(one, str) for one in steps))
         for one in steps:
             if isinstance(one, str):
                 if not self.command(one, step):
                     break
-            elif "serve" in one:
-                if not self.served(one["serve"], one["then"], step):
-                    break
-            elif "write" in one:
+            else:
                 path = self.folder / one["write"]
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(self.recipe["files"][one["write"]])
-            else:
-                path = self.folder / one["edit"]
-                text = path.read_text()
-                if one["find"] not in text:
-                    step.code, step.output = 1, step.output + f"bench: {one['edit']} has no {one['find']!r}"
-                    break
-                path.write_text(text.replace(one["find"], one["with"], 1))
         if (probe := self.recipe.get("probe")) and (name != "first" or not step.code):
             looked = Step("probe", 0)
             script = self.folder / "probe_of_bench.py"
@@ -237,41 +190,14 @@ class Bench:
         for name in self.task["faults"]:
             shutil.rmtree(self.folder)
             shutil.copytree(kept, self.folder, symlinks=True)
-            self.data = write_data(self.task["data"], None)
+            self.data = write_data(None)
             fault = FAULTS[name]
-            if name == "artifact":
-                flip(self.folder, self.recipe["artifact"])
-            else:
-                fault.apply(self.data, self.folder / "exports")
+            fault.apply(self.data, self.folder / "exports")
             step = self.run(name, steps.get(name, again))
             step.told = tell(step, fault.names, self.side.steps[1:3])
             step.stands = fault.stands(step.probe, self.data) if step.probe else ""
         shutil.rmtree(kept)
         return side
-
-
-def free_port() -> int:
-    """A port of this machine that nothing listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def answers(port: int) -> bool:
-    """Whether something listens there."""
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
-
-
-def flip(folder: pathlib.Path, pattern: str) -> None:
-    """Change one byte in the middle of the newest file that a pattern names."""
-    found = sorted((path for path in folder.glob(pattern) if path.is_file()), key=lambda path: path.stat().st_mtime_ns)
-    if not found:
-        raise SystemExit(f"bench: no file {pattern} in {folder}")
-    data = bytearray(found[-1].read_bytes())
-    data[len(data) // 2] ^= 1
-    found[-1].chmod(0o644)
-    found[-1].write_bytes(data)
 
 
 def plain(line: str) -> str:
@@ -378,7 +304,7 @@ def main() -> int:
             sides.append(side)
             for step in side.steps if given.keep else ():
                 given.keep.mkdir(parents=True, exist_ok=True)
-                (given.keep / f"{name}-{recipe['environment']}-{step.name}.txt").write_text(
+                (given.keep / f"{name}-{re.sub('[^a-z]+', '-', recipe['name'].lower())}-{step.name}.txt").write_text(
                     f"{step.output}\n{step.code} {step.probe}\n"
                 )
         rows = rows_of(sides)

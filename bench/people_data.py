@@ -15,7 +15,7 @@ COLUMNS = ["visit_id", "visited_at", "customer", "channel", "amount"]
 
 @dataclass
 class Data:
-    """What lies in the folder: days of visits, or one table of customers."""
+    """What lies in the folder: days of visits."""
 
     first: str
     last: str
@@ -60,38 +60,12 @@ def write_day(folder: pathlib.Path, day: date, rows: list[list[str]]) -> None:
         csv.writer(file).writerows([COLUMNS, *rows])
 
 
-def customers() -> list[list[str]]:
-    """1,000 customers with an outcome that their figures partly tell."""
-    lot = random.Random(11)
-    rows = []
-    for number in range(1000):
-        age, visits, spent = lot.randrange(18, 80), lot.randrange(1, 40), lot.randrange(500, 90_000) / 100
-        leaves = lot.random() < 0.1 + 0.6 * (visits < 10) * (age < 50)
-        rows.append(
-            [f"C{number:04d}", str(age), str(visits), f"{spent:.2f}", lot.choice(["web", "shop"]), "yes" if leaves else "no"]
-        )
-    return rows
-
-
-CUSTOMER_COLUMNS = ["customer_id", "age", "visits", "spent", "channel", "churned"]
-
-
-def write_customers(folder: pathlib.Path, rows: list[list[str]]) -> None:
-    """The one table."""
-    with (folder / "customers.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([CUSTOMER_COLUMNS, *rows])
-
-
-def write_data(kind: str, folder: pathlib.Path | None) -> Data:
+def write_data(folder: pathlib.Path | None) -> Data:
     """Write what a task starts from, where a folder is given, and say what it is."""
     if folder:
         folder.mkdir(parents=True)
-    if kind == "customers":
-        if folder:
-            write_customers(folder, customers())
-        return Data("", "", "", len(customers()))
-    for number in range(DAYS if folder else 0):
-        write_day(folder or pathlib.Path(), BEGIN + timedelta(days=number), visits_of(BEGIN + timedelta(days=number)))
+        for number in range(DAYS):
+            write_day(folder, BEGIN + timedelta(days=number), visits_of(BEGIN + timedelta(days=number)))
     last = str(BEGIN + timedelta(days=DAYS - 1))
     return Data(str(BEGIN), last, last)
 
@@ -114,12 +88,7 @@ def one_more(data: Data, folder: pathlib.Path) -> None:
 
 
 def mistyped(data: Data, folder: pathlib.Path) -> None:
-    """The next day, with a word where one amount should be; of the customers, one whose visits are a word."""
-    if not data.first:
-        rows = customers()
-        rows[500][2] = "twelve"
-        write_customers(folder, rows)
-        return
+    """The next day, with a word where one amount should be."""
     rows = _new_rows(data)
     wrong = [list(row) for row in rows]
     wrong[5][4] = "twelve"
@@ -127,11 +96,7 @@ def mistyped(data: Data, folder: pathlib.Path) -> None:
 
 
 def doubled(data: Data, folder: pathlib.Path) -> None:
-    """The next day, one of whose rows stands twice; of the customers, one that stands twice."""
-    if not data.first:
-        rows = customers()
-        write_customers(folder, [*rows, rows[500]])
-        return
+    """The next day, one of whose rows stands twice."""
     rows = _new_rows(data)
     _next_day(data, folder, [*rows, rows[5]], rows)
 
@@ -144,10 +109,6 @@ def replaced(data: Data, folder: pathlib.Path) -> None:
     rows[5][4] = "777.00"
     data.changed = round(sum(float(row[4]) for row in rows), 2)
     write_day(folder, day, rows)
-
-
-def untouched(data: Data, folder: pathlib.Path) -> None:
-    """Nothing: the product's own file is changed instead."""
 
 
 def rows_stand(probe: dict[str, Any], data: Data) -> str:
@@ -173,13 +134,6 @@ def change_stands(probe: dict[str, Any], data: Data) -> str:
 FAULTS = {
     "new": Fault("one new file", False, "", one_more, lambda probe, data: ""),
     "mistyped": Fault("a new file, `twelve` for a number in one row", True, "twelve|amount", mistyped, rows_stand),
-    "doubled": Fault("a new file, one row in it twice", True, r"260430-005|C0500|visit_id", doubled, double_stands),
+    "doubled": Fault("a new file, one row in it twice", True, r"260430-005|visit_id", doubled, double_stands),
     "replaced": Fault("a file that was loaded is changed", True, "2026-04-19", replaced, change_stands),
-    "artifact": Fault(
-        "one bit of the model's file flips, then it is loaded",
-        True,
-        "hash|sha256|checksum|digest",
-        untouched,
-        lambda probe, data: "",
-    ),
 }

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -288,6 +290,14 @@ def test_it_says_what_it_expected_and_found_where_no_project_comes_of_it(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match=said):
+        find_out("data", str(tmp_path))
+
+
+def test_files_that_could_not_be_read_are_named_where_no_project_comes_of_the_others(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"only": list(range(50))}), tmp_path / "a.parquet")
+    for name in ("b.parquet", "c.parquet"):
+        (tmp_path / name).write_bytes(b"PAR1" + bytes(40))
+    with pytest.raises(ConfigError, match=r"at least two columns.*found only \(refused: [bc]\.parquet: .*; 1 more\)"):
         find_out("data", str(tmp_path))
 
 

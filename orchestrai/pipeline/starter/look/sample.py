@@ -66,13 +66,17 @@ def read_sample(look: Look) -> Sample:
     if len(sample.columns) < 2:
         raise ConfigError(
             f"expected a table of at least two columns, something to learn and something to learn it from, found "
-            f"{', '.join(sample.columns) or 'none'}: name another file"
+            f"{', '.join(sample.columns) or 'none'}{_left_out(sample)}: name another file"
         )
     if not sample.rows:
-        raise ConfigError(
-            f"expected rows, found none{f' ({sample.refused[0]})' if sample.refused else ''}: name another file"
-        )
+        raise ConfigError(f"expected rows, found none{_left_out(sample)}: name another file")
     return sample
+
+
+def _left_out(sample: Sample) -> str:
+    """What was refused in the sample: a person who is told what was found has to know of what it was found."""
+    more = f"; {len(sample.refused) - 1} more" if len(sample.refused) > 1 else ""
+    return f" (refused: {sample.refused[0]}{more})" if sample.refused else ""
 
 
 def read_texts(look: Look, source: SourceSpec) -> Sample:
