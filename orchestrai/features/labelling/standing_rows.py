@@ -36,7 +36,7 @@ from orchestrai.ledger.manifest import UNPARTITIONED, DatasetManifest, Partition
 from orchestrai.ledger.receipt import Receipt
 from orchestrai.stage.making import WAY
 
-# the fact of a receipt that names the manifests the set was made of, by asset
+# the fact of a receipt with the manifests that the set was made of, in the order in which it reads its inputs: the way says which
 READ_AT = "made_at"
 # facts of a set that something was lacking in, or that is cut by a dimension
 _PARTED = frozenset({"incomplete", "windows_not_noted", "values"})
@@ -62,7 +62,7 @@ class Sources:
     @property
     def read_at(self) -> dict[str, JsonValue]:
         """What a receipt is to carry of them, for the set that is made after this one."""
-        return {READ_AT: {dataset.asset: dataset.head.manifest for dataset in self.datasets}}
+        return {READ_AT: [dataset.head.manifest for dataset in self.datasets]}
 
 
 @dataclass(frozen=True)
@@ -143,15 +143,14 @@ def _receipt(current: Dataset | None, way: str | None) -> Receipt | None:
 def _first_reached(current: Dataset, receipt: Receipt, sources: Sources) -> datetime | None:
     """The first moment whose row may differ from the one that stands; None where that may be any."""
     noted = receipt.facts.get(READ_AT)
-    told = noted if isinstance(noted, dict) else {}
+    if not isinstance(noted, list) or len(noted) != len(sources.datasets):
+        return None
     first = datetime.fromisoformat(str(receipt.facts["last_moment"])) + _INSTANT
-    for place, dataset in enumerate(sources.datasets):
-        if values_of(dataset.partitions) or dataset.asset not in told:
+    for place, (dataset, digest) in enumerate(zip(sources.datasets, noted, strict=True)):
+        if values_of(dataset.partitions):
             return None
         try:
-            before = DatasetManifest(
-                dataset.asset, current.ledger.pages(dataset.asset).tree(str(told[dataset.asset]))
-            ).partitions
+            before = DatasetManifest(dataset.asset, current.ledger.pages(dataset.asset).tree(str(digest))).partitions
         except (IntegrityError, StorageError):
             return None
         begins = _begin(place, sources, dataset, before)
