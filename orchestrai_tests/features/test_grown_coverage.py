@@ -32,6 +32,11 @@ TIME = (
     "SELECT device_id, ts, COUNT(seq) OVER (PARTITION BY device_id ORDER BY ts RANGE BETWEEN INTERVAL 10 MINUTES PRECEDING "
     "AND CURRENT ROW) AS n FROM readings WHERE temperature > 0"
 )
+# no row beside a hot one
+COOL = (
+    "SELECT device_id, ts, n FROM (SELECT device_id, ts, MAX(temperature) OVER (PARTITION BY device_id ORDER BY ts, seq "
+    "ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS n FROM readings) AS q WHERE n < 5"
+)
 Row = Mapping[str, Any]
 
 
@@ -161,3 +166,13 @@ def test_a_note_of_files_that_are_not_there_is_not_believed(ledger: Ledger, publ
     with grows.table.fetched([HOUR]) as files:
         verdict = counted.verdict({file.entry.path: file.path for file in files[HOUR]}, 0.9)
     assert verdict.details["entities"] == 8
+
+
+def test_an_entity_stays_counted_by_the_files_that_stay_where_its_later_rows_vanish(
+    ledger: Ledger, publish: Publish
+) -> None:
+    grows = Grows(ledger, publish, view_of(COOL, {}), None)
+    for minute in (2, 8, 9):
+        grows.add(grows.rows(range(4), minute))
+    report, verdict = grows.add(grows.rows([0, 1, 2, 3], 7, 9.0))
+    assert report.facts["mended"] == 1 and verdict.details["with_features"] == 4
