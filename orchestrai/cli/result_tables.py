@@ -1,6 +1,6 @@
 """What came of runs, and what is current, as a person wants to read it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -21,6 +21,17 @@ def show_runs(runs: Sequence["RunSummary"]) -> None:
             out.print(f"  {run.reasons.get(partitions[0], '')}", markup=False, highlight=False, soft_wrap=True)
         for error in (*run.unreadable, *(run.errors if not run.refused else ())):
             out.print(f"[red]failed[/red] {run.job}: {error}", soft_wrap=True)
+
+
+def show_replaced(replaced: Mapping[str, Sequence[str]]) -> None:
+    """Partitions that were published before and hold other content now; silence means that there is none."""
+    for asset, keys in replaced.items():
+        subject = asset.rpartition("/")[0]
+        out.print(
+            f"[yellow]replaced[/yellow] {asset} {_span(keys)}: what landed of it is not what was taken before; the new content stands, "
+            f"the former is in the snapshots of `orchestrai vault list {subject}`",
+            soft_wrap=True,
+        )
 
 
 def show_stale(stale: "StaleAssets") -> None:

@@ -61,7 +61,8 @@ def test_a_backfill_that_leaves_features_stale_says_so_and_ends_with_1(shop: Sho
     (shop.landing / f"{day}.csv").write_text(sales_of(FIRST + timedelta(days=9), cents=7))
     code, text = command("backfill", "late", "--from", day, "--to", day, "--no-models")
     assert code == 1 and f"stale {FEATURES} 2026-10-12 (changed)" in text and "failed" not in text
+    assert f"replaced {RAW} {day}: what landed of it is not what was taken before" in text
     shop.runtime.ledger.forget()
     shop.run(FEATURES)
     code, text = command("backfill", "late", "--from", day, "--to", day, "--no-models", "--json")
-    assert code == 0 and json.loads(text)["stale"] == []
+    assert code == 0 and json.loads(text)["stale"] == [] and json.loads(text)["replaced"] == {}

@@ -11,7 +11,7 @@ import typer
 
 from orchestrai.cli.lookup import open_runtime
 from orchestrai.cli.output import AsJson, bars, emit, err, out, table
-from orchestrai.cli.result_tables import show, show_runs, show_stale
+from orchestrai.cli.result_tables import show, show_replaced, show_runs, show_stale
 from orchestrai.core.time.partition_key import with_value
 from orchestrai.demo.items_port import items_port
 from orchestrai.settings import load_settings
@@ -37,8 +37,8 @@ def backfill(
     so, and Dagster is not loaded; --again runs it all the same.
 
     A refused partition does not hold back the others; the exit code is then 1. So it is where changed data leaves features stale that
-    the run did not compute again. Of a dataset with a dimension beside time all values are run, or the one named by --only; datasets
-    without it are read by all.
+    the run did not compute again. A partition that was published before and holds other content now is named. Of a dataset with a
+    dimension beside time all values are run, or the one named by --only; datasets without it are read by all.
 
     Example: ORDERS_URL=./by-day ORDERS_START=2010-12-01 orchestrai backfill churn --from 2010-12-01 --to 2011-05-31
     """
@@ -48,16 +48,22 @@ def backfill(
     span = (with_value(first, only) if first and only else first, with_value(last, only) if last and only else last)
     if not again and _nothing_new(runtime, declared, span, models=models, quiet=as_json):
         return
+    from orchestrai.pipeline.refresh.replaced_partitions import replaced_partitions
+
+    raw = [dataset.asset("raw_events") for dataset in declared.own_datasets]
+    before = {asset: runtime.ledger.find(asset) for asset in raw}
     runs, _ = run_pipelines(runtime, {declared.name: span}, models=models, quiet=as_json)
+    replaced = {asset: keys for asset in raw if (keys := replaced_partitions(before[asset], runtime.ledger.find(asset)))}
     from orchestrai.pipeline.reports.stale_assets import stale_assets
     from orchestrai.pipeline.reports.summary import summarize
 
     summary = summarize(runtime.ledger, declared)
     left = stale_assets(runtime.context(), runtime.project.nodes, [view.asset for view in declared.views])
     if as_json:
-        emit({"runs": [vars(run) for run in runs], "summary": asdict(summary), **left.as_json()})
+        emit({"runs": [vars(run) for run in runs], "summary": asdict(summary), "replaced": replaced, **left.as_json()})
     else:
         show_runs(runs)
+        show_replaced(replaced)
         show([summary])
         show_stale(left)
     raise typer.Exit(0 if all(run.success for run in runs) and not left.by_inputs else 1)
@@ -75,7 +81,7 @@ def _nothing_new(
             return False
     summary = summarize(runtime.ledger, declared)
     if quiet:
-        emit({"runs": [], "summary": asdict(summary), "stale": [], "unreadable": {}})
+        emit({"runs": [], "summary": asdict(summary), "replaced": {}, "stale": [], "unreadable": {}})
     else:
         out.print("nothing new: every stage stands as it is published, so nothing was run; --again runs it all the same")
         show([summary])
