@@ -15,8 +15,9 @@ from orchestrai.core.verdict import Verdict
 from orchestrai.errors import NotReceipted
 from orchestrai.features import run as features
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
-from orchestrai.features.spec import LabelSpec
+from orchestrai.features.spec import FeatureViewSpec, LabelSpec
 from orchestrai.features.training_set import LabelInputs, training_set
+from orchestrai.features.views.view import FeatureView, load_view
 from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.decisions.recalls import RECALLS, RecallRecord
@@ -73,18 +74,22 @@ class Life:
     def key(self, moment: Any) -> str:
         return partition_of(moment, self.world.grain)
 
-    def features(self) -> list[tuple[Any, str]]:
-        world = self.world
-        views = [view_of(world), *([moments_of(world, "other", world.beside)] if world.beside is not None else [])]
-        used = [(view, f"p/{view.name}/features") for view in views]
-        for view, asset in used:
-            task = features.FeatureTask(asset, {"events": IN}, world.grain, None, declared={IN: self.dataset})
+    def features(self, behind: int = 0) -> list[tuple[Any, str]]:
+        """All views, computed; a view of rows beside the first one leaves out so many of the newest partitions."""
+        world, used = self.world, list[tuple[Any, str]]()
+        beside = [] if world.beside is None else [others_of(world) if behind else moments_of(world, "other", world.beside)]
+        for view in (view_of(world), *beside):
+            asset, keys = f"p/{view.name}/features", None
+            if beside and view is beside[0] and behind:
+                keys = sorted(self.ledger.open(IN).partitions)[:-behind]
+            task = features.FeatureTask(asset, {"events": IN}, world.grain, keys, declared={IN: self.dataset})
             assert not features.compute(context_of(self.ledger), view, task, ENGINE).refused
+            used.append((view, asset))
         return used
 
     def report(self, name: str, used: list[tuple[Any, str]], way: str | None) -> StageReport:
         """A set as it was made; by no `way` it is made from nothing."""
-        more = {"p/first/features": self.dataset} if self.world.kind == "row" else {}
+        more = {asset: self.dataset for view, asset in used if view.kind == "row"}
         return training_set(
             self.ledger, asset=f"{TRAINING}/{name}", features=used, label=amount_of(self.world),
             inputs=LabelInputs({"events": IN}, self.folder), engine=ENGINE,
@@ -97,9 +102,9 @@ class Life:
         assert report.version is not None, report
         return self.ledger.receipt(self.ledger.open(f"{TRAINING}/{name}").head.receipt)
 
-    def require_same(self) -> bool:
+    def require_same(self, used: list[tuple[Any, str]] | None = None) -> bool:
         """Hold the set that takes over what stands against the one that is made from nothing; whether rows stood."""
-        used = self.features()
+        used = used or self.features()
         reports = [self.report(name, used, way) for name, way in (("standing", "a way"), ("whole", None))]
         assert reports[0].outcomes == reports[1].outcomes
         facts = [{name: fact for name, fact in report.facts.items() if name not in OWN} for report in reports]
@@ -111,6 +116,16 @@ class Life:
             )
             assert (standing.partitions, standing.inputs) == (whole.partitions, whole.inputs)
         return "rows_stood" in reports[0].facts
+
+
+def others_of(world: World) -> FeatureView:
+    """A view of the same events beside the first one."""
+    frame = f"PARTITION BY who ORDER BY ts RANGE BETWEEN INTERVAL {world.unit // timedelta(minutes=1)} MINUTES PRECEDING AND CURRENT ROW"
+    body = {
+        "name": "other", "from": ["events"], "entity": "who", "event_time": "ts",
+        "sql": f"SELECT who, ts, COUNT(n) OVER ({frame}) AS other_n FROM events",
+    }  # fmt: skip
+    return load_view(FeatureViewSpec.model_validate(body), Path(), {"events": EVENTS})
 
 
 def amount_of(world: World) -> LabelSpec:
@@ -161,11 +176,13 @@ def lived(seed: int, folder: Path) -> int:
     rows = {("w0", world.span(number)[0]): 1 for number in there}
     rows |= {event: 1 for event in world.events if any(life.key(event[1]) == life.key(world.span(n)[0]) for n in there)}
     life.publish(rows, {life.key(ts) for _, ts in rows})
-    life.require_same()
+    # beside the first one a view of moments, or one of rows that is behind it by some partitions
+    rows_beside = world.beside is not None and chance.random() < 0.5
+    life.require_same(life.features(int(rows_beside)))
     stood = 0
     for _ in range(5):
         life.publish(rows, change(chance, rows, there, world, life))
-        stood += life.require_same()
+        stood += life.require_same(life.features(chance.choice([1, 1, 2, 3]) if rows_beside else 0))
     return stood
 
 
@@ -277,3 +294,16 @@ def test_what_a_person_let_through_may_lie_anywhere(tmp_path: Path) -> None:
         session.commit({"2026-03-07": [failed]}, overrides=given)
     life.made("set", life.features(), "a way")
     assert "rows_stood" not in made_after(life, 7).facts
+
+
+def test_a_hole_in_another_view_that_shows_later_is_told_of_rows_that_stood(tmp_path: Path) -> None:
+    life = begun(tmp_path)
+    life.publish(daily(8), {f"2026-03-0{day}" for day in range(2, 10)})
+    (first,) = life.features()
+    other = others_of(DAYS)
+    used = [first, (other, "p/other/features")]
+    for keys in ([f"2026-03-0{day}" for day in range(2, 7)], ["2026-03-09"]):
+        # the days between are lacking once a later one is there
+        task = features.FeatureTask("p/other/features", {"events": IN}, "day", keys, declared={IN: life.dataset})
+        assert not features.compute(context_of(life.ledger), other, task, ENGINE).refused
+        life.require_same(used)

@@ -88,8 +88,8 @@ class TrainingRows:
 
     @property
     def lacking(self) -> bool:
-        """Whether anything was lacking, or nobody can tell."""
-        return bool(self._told) or self._unknown > 0
+        """Whether anything was lacking in what was looked at, also where it marks none of these rows, or nobody can tell."""
+        return bool(self._told) or self._unknown > 0 or not all(part.windows.clean for part in self.parts)
 
     @property
     def _seen(self) -> int:
