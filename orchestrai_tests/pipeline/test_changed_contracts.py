@@ -2,9 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from orchestrai.cli.app import app
 from orchestrai.contracts.contract import Column, Contract
 from orchestrai.core.verdict import Verdict
+from orchestrai.features import contract_in_force
 from orchestrai.features.contract_in_force import CHECK
-from orchestrai.ledger.dataset import Dataset
 from orchestrai.ledger.decisions.overrides import Override
 from orchestrai.ledger.quarantine import last_refusal
 from orchestrai.ledger.report import StageReport
@@ -69,18 +69,17 @@ def in_force(report: StageReport) -> Verdict:
 
 
 @pytest.fixture
-def fetched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The partitions of restored data that are opened one by one, as this audit does."""
-    opened: list[str] = []
-    real = Dataset.fetched
+def audited(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The partitions of restored data whose rows this audit looks at."""
+    seen: list[str] = []
+    real = contract_in_force.check_partition
 
-    def noted(self: Dataset, partitions: list[str], **options: object) -> object:
-        if self.asset == RESTORED and len(partitions) == 1:
-            opened.extend(partitions)
-        return real(self, partitions, **options)  # type: ignore[arg-type]
+    def noted(*given: Any, partition: str, **options: Any) -> Any:
+        seen.append(partition)
+        return real(*given, partition=partition, **options)
 
-    monkeypatch.setattr(Dataset, "fetched", noted)
-    yield opened
+    monkeypatch.setattr(contract_in_force, "check_partition", noted)
+    return seen
 
 
 def test_what_the_contract_in_force_refuses_is_not_trained_on(tight: Runtime) -> None:
@@ -117,14 +116,14 @@ def test_an_override_of_an_older_contract_waives_the_same_check(base: Path, tmp_
     assert verdict.passed and verdict.details["waived"] == [f"{RESTORED}@{day}" for day in PUBLISHED]
 
 
-def test_a_rule_that_the_data_keeps_is_judged_once(base: Path, tmp_path: Path, fetched: list[str]) -> None:
+def test_a_rule_that_the_data_keeps_is_judged_once(base: Path, tmp_path: Path, audited: list[str]) -> None:
     runtime = under(copied(base, tmp_path / "home"), tmp_path / "shop", "{minimum: -1, maximum: 100}")
     verdict = in_force(materialize(runtime, TRAINING))
     assert verdict.passed and verdict.details["audited"] == len(PUBLISHED)
-    assert set(fetched) == set(PUBLISHED)
-    fetched.clear()
+    assert set(audited) == set(PUBLISHED)
+    audited.clear()
     assert in_force(materialize(runtime, TRAINING)).details["audited"] == 0
-    assert fetched == []
+    assert audited == []
 
 
 def test_data_restored_under_the_contract_in_force_is_not_judged_again(base: Path, tmp_path: Path) -> None:
