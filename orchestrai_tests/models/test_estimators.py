@@ -149,7 +149,7 @@ def test_folds_measure_where_there_is_no_time(ledger: Ledger, run: Run) -> None:
         ({"estimator": {"cooccurrence": {"history": "orders"}}}, "task ranking"),
         ({"split": {"gap": "soon"}}, "gap"),
         ({"name": "Churn 1"}, "pattern"),
-        ({"search": {"space": {"max_dept": [1]}}}, "tuning parameter of xgboost, found max_dept"),
+        ({"search": {"space": {"max_dept": [1]}}}, "tuning parameter of xgboost or lightgbm, found max_dept"),
         ({"search": {"space": {"eta": [2.0]}}}, "less than or equal to 1"),
         ({"search": {"space": {"eta": [0.1]}}, "estimator": {"logistic": {}}}, "expected the estimator xgboost"),
     ],
