@@ -93,8 +93,9 @@ def training_set(
             [(view, dataset) for (view, _), dataset in zip(features, datasets, strict=True)], bound, label, opened
         )
         task = RowsTask(ledger, sources, schema, engine, declared or {}, incomplete or IncompleteRows(), as_of_limit)
-        by_parts = way is not None and as_of_limit is None and isinstance(engine, DuckDbEngine)
-        made = _behind_what_stands(task, ledger.find(asset), way, scratch) if by_parts else None
+        made = None
+        if way is not None and as_of_limit is None and isinstance(engine, DuckDbEngine):
+            made = _behind_what_stands(task, ledger.find(asset), way, scratch)
         made = made or task.made(None, scratch)
         for part in made.written:
             session.add_file(UNPARTITIONED, part.path.name, part.path, rows=part.rows)
@@ -118,7 +119,7 @@ def training_set(
         )
 
 
-def _behind_what_stands(task: RowsTask, current: Dataset | None, way: str | None, scratch: Path) -> TrainingRows | None:
+def _behind_what_stands(task: RowsTask, current: Dataset | None, way: str, scratch: Path) -> TrainingRows | None:
     """The rows with those taken over that stand; None where all have to be made, or in doubt: that says itself what is wrong."""
     try:
         standing = standing_rows(current, way, task.sources)

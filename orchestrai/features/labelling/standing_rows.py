@@ -18,10 +18,9 @@ import pyarrow as pa
 
 from orchestrai.core.canonical import JsonValue
 from orchestrai.core.sql.quoting import quoted
-from orchestrai.core.time.calendar import Grain, window
+from orchestrai.core.time.calendar import window
 from orchestrai.core.time.partition_key import values_of
 from orchestrai.core.tree.ordered_keys import BEHIND, keys_before
-from orchestrai.errors import IntegrityError, StorageError
 from orchestrai.features.engines.duckdb_engine import DuckDbEngine
 from orchestrai.features.engines.duckdb_sql import moment_sql
 from orchestrai.features.engines.engine import BATCH_ROWS
@@ -32,7 +31,7 @@ from orchestrai.features.spec import LabelSpec, parse_moment
 from orchestrai.features.views.view import FeatureView
 from orchestrai.features.views.view_inputs import Inputs, require_stage
 from orchestrai.ledger.dataset import Dataset
-from orchestrai.ledger.manifest import UNPARTITIONED, DatasetManifest, PartitionEntry
+from orchestrai.ledger.manifest import UNPARTITIONED, PartitionEntry
 from orchestrai.ledger.receipt import Receipt
 from orchestrai.stage.making import WAY
 
@@ -67,16 +66,15 @@ class Sources:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is made: all rows, or those from `since` on, of the partitions named, by view and by table of the label."""
+    """The partitions that are read, by view and by table of the label."""
 
     features: Sequence[Sequence[str]]
     labels: Mapping[str, Sequence[str]]
-    since: datetime | None = None
 
 
 @dataclass(frozen=True)
 class StandingRows:
-    """The rows of a published set before `wanted.since`, which none of what changed can reach."""
+    """The rows of a published set before `since`, which none of what changed can reach; for the others `wanted` is read."""
 
     current: Dataset
     entity: Sequence[str]
@@ -109,11 +107,11 @@ def everything(sources: Sources) -> Wanted:
     return Wanted([sorted(dataset.partitions) for _, dataset in sources.features], labels)
 
 
-def standing_rows(current: Dataset | None, way: str | None, sources: Sources) -> StandingRows | None:
+def standing_rows(current: Dataset | None, way: str, sources: Sources) -> StandingRows | None:
     """What a new set may take over of the `current` one; None where it has to be made from nothing.
 
     It is taken over from a set that was made in the same `way` (declarations, code, packages), that lacked nothing and is not cut by a
-    dimension. Raises NotReceipted where a partition that is not read again may not be used.
+    dimension. Raises IntegrityError where the set, a manifest that it was made of, or a partition that is not read again may not be used.
     """
     receipt = _receipt(current, way)
     if current is None or receipt is None:
@@ -127,14 +125,11 @@ def standing_rows(current: Dataset | None, way: str | None, sources: Sources) ->
     return StandingRows(current, sources.features[0][0].entity, since, wanted) if _admitted(sources, wanted) else None
 
 
-def _receipt(current: Dataset | None, way: str | None) -> Receipt | None:
+def _receipt(current: Dataset | None, way: str) -> Receipt | None:
     """The receipt of the current set, if another may be made of it."""
-    if current is None or not way or UNPARTITIONED not in current.partitions:
+    if current is None or UNPARTITIONED not in current.partitions:
         return None
-    try:
-        receipt = current.receipt(UNPARTITIONED)
-    except IntegrityError:
-        return None
+    receipt = current.receipt(UNPARTITIONED)
     sound = all(verdict.passed for verdict in receipt.verdicts.get(UNPARTITIONED, ())) and not receipt.overrides
     same = receipt.facts.get(WAY) == way and not _PARTED & set(receipt.facts)
     return receipt if sound and same and receipt.parameters.get("as_of_limit") is None else None
@@ -149,11 +144,7 @@ def _first_reached(current: Dataset, receipt: Receipt, sources: Sources) -> date
     for place, (dataset, digest) in enumerate(zip(sources.datasets, noted, strict=True)):
         if values_of(dataset.partitions):
             return None
-        try:
-            before = DatasetManifest(dataset.asset, current.ledger.pages(dataset.asset).tree(str(digest))).partitions
-        except (IntegrityError, StorageError):
-            return None
-        begins = _begin(place, sources, dataset, before)
+        begins = _begin(place, sources, dataset, current.ledger.pages(dataset.asset).tree(str(digest)))
         if begins is None:
             return None
         first = min([first, *begins])
@@ -168,7 +159,7 @@ def _begin(place: int, sources: Sources, dataset: Dataset, before: Partitions) -
         view = sources.features[place][0]
         if view.kind == "entity":
             return [parse_moment(key) for key in changed]
-        grain, horizon = _grain(dataset), timedelta(0)
+        grain, horizon = PartitionSpans(now, dataset.cut()).grain, timedelta(0)
     else:
         name = [*sources.opened.datasets][place - len(sources.features)]
         table = sources.label.tables[name]
@@ -191,18 +182,13 @@ def _from(since: datetime, sources: Sources) -> Wanted:
     if first.kind == "entity":
         own = [key for key in sorted(dataset.partitions) if parse_moment(key) >= since]
     else:
-        own = PartitionSpans(dataset.partitions, _grain(dataset)).overlapping(since, None)
+        own = PartitionSpans(dataset.partitions, dataset.cut()).overlapping(since, None)
     labels: dict[str, Sequence[str]] = {}
     for name, spans in sources.opened.spans.items():
         read = sources.opened.datasets[name]
         newest = next((key for key in keys_before(read.partitions, BEHIND) if read.partitions[key].rows), None)
         labels[name] = sources.opened.needed(name, min(since, spans[newest][0]) if newest is not None else None, None)
-    return Wanted([own, *(sorted(others.partitions) for _, others in sources.features[1:])], labels, since)
-
-
-def _grain(dataset: Dataset) -> Grain:
-    """How features of events are cut."""
-    return dataset.cut() or PartitionSpans(dataset.partitions).grain
+    return Wanted([own, *(sorted(others.partitions) for _, others in sources.features[1:])], labels)
 
 
 def _admitted(sources: Sources, wanted: Wanted) -> bool:

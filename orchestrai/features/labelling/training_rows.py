@@ -53,14 +53,15 @@ class RowsTask:
         return TrainingRows(self, parts, watch, written, standing)
 
     def _learning(self, standing: StandingRows | None, scratch: Path, stack: ExitStack) -> Learning:
-        sources, wanted = self.sources, standing.wanted if standing is not None else everything(self.sources)
+        sources, since = self.sources, standing.since if standing is not None else None
+        wanted = standing.wanted if standing is not None else everything(sources)
         datasets = [dataset.of_keys(keys) for (_, dataset), keys in zip(sources.features, wanted.features, strict=True)]
         tables = [(view, _files(dataset, stack)) for (view, _), dataset in zip(sources.features, datasets, strict=True)]
         files = stack.enter_context(sources.opened.fetched(wanted.labels))
         spec = sources.spec
         run = LabelRun(sources.label, spec, sources.opened, files, self.engine, scratch, Horizons(spec.horizon, ()))
         features = [(view, dataset.asset) for view, dataset in sources.features]
-        return Learning(features, datasets, tables, run, self.declared, self.incomplete, self.as_of_limit, wanted.since)
+        return Learning(features, datasets, tables, run, self.declared, self.incomplete, self.as_of_limit, since)
 
 
 @dataclass(frozen=True)
