@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -126,14 +127,20 @@ def test_a_count_reads_what_is_new_and_the_few_files_that_name_the_rest(
     ledger: Ledger, publish: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grows = Grows(ledger, publish, view_of(ROWS, {}), tmp_path / "tails")
-    read: list[int] = []
-    grown = GrownCoverage.verdict
+    read, opened = list[int](), list[int]()
+    grown, inputs = GrownCoverage.verdict, GrownCoverage._input
+
+    def looked_at(self: GrownCoverage, stack: ExitStack) -> Mapping[str, Path]:
+        named = inputs(self, stack)
+        opened.append(len(named))
+        return named
 
     def verdict(self: GrownCoverage, files: Mapping[str, Path], least: float) -> Verdict:
         found = grown(self, files, least)
-        read.append(len(self.read) + len(files))
+        read.append(opened[-1] + len(files))
         return found
 
+    monkeypatch.setattr(GrownCoverage, "_input", looked_at)
     monkeypatch.setattr(GrownCoverage, "verdict", verdict)
     for minute in range(2, 44, 6):
         grows.add(grows.rows(range(8), minute))

@@ -30,8 +30,7 @@ _PATH, _FILE, _PLACE, _FIRST = "orchestrai_path", "orchestrai_file", "orchestrai
 class GrownCoverage:
     """The check `coverage` of one partition whose own input only gained files, which its `stats` as published tell of.
 
-    The verdict is the one over all files. After `verdict`, `noted` is what to write into the manifest, and
-    `read` are the input files that were counted.
+    The verdict is the one over all files. After `verdict`, `noted` is what to write into the manifest.
     """
 
     engine: DuckDbEngine
@@ -40,7 +39,6 @@ class GrownCoverage:
     task: Task
     stats: Mapping[str, JsonValue]
     noted: dict[str, JsonValue] = field(default_factory=dict)
-    read: list[Path] = field(default_factory=list)
 
     def stays(self, name: str) -> bool:
         """Whether a file of features that stays has to be read."""
@@ -57,7 +55,6 @@ class GrownCoverage:
             return coverage_verdict(table.name, None, 0, least)
         with ExitStack() as stack:
             named = self._input(stack)
-            self.read = [*named.values()]
             paths = within(named.values(), table.event_time, self.task.since[self._table], self.task.until)
             source = Source(table, paths, since=self.task.since[self._table], until=self.task.until)
             with self.engine.connect() as workspace:
